@@ -1,0 +1,1 @@
+"""From counted facts to a verdict that says what it rests on."""

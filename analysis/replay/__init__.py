@@ -1,0 +1,1 @@
+"""Rows that others measured, in our columns."""

@@ -1,0 +1,1 @@
+"""The server that plans, collects, stores and shows."""

@@ -1,0 +1,1 @@
+"""What is needed to run it: the lab, the units, the runbook."""

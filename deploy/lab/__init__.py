@@ -1,0 +1,1 @@
+"""A small internet in network namespaces, with faults whose truth is known."""

@@ -1,0 +1,1 @@
+"""Probes on vantage points: they measure, record facts, and judge nothing."""

@@ -1,0 +1,1 @@
+"""Where a probe touches the world: sockets, disk, clocks, the link."""

@@ -1,0 +1,1 @@
+"""The contract between the programs: messages, plain values and the schema of the store."""

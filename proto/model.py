@@ -1,0 +1,292 @@
+"""The vocabulary as enums and frozen values: standard library only, no logic.
+
+One word, one meaning (docs/ontology.md). `None` means not known; 0 means zero. Stamps are
+`*_at_us`: microseconds since 1970-01-01 UTC by the wall clock of whoever took them. Durations carry
+their unit and come from the monotonic or the kernel's clock, never from two wall-clock readings.
+
+Errors raised across package borders:
+
+    SoundingsError
+    ├── ConfigError      one or more findings in a file that a person wrote
+    └── WireError        bytes from another program that do not say what they must
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class SoundingsError(Exception):
+    """Root of the errors that someone catches."""
+
+
+class ConfigError(SoundingsError):
+    """What is wrong in a file that a person wrote: every finding at once.
+
+    Each finding reads `FILE: KEY is VALUE; FIX`.
+    """
+
+    def __init__(self, findings: tuple[str, ...]) -> None:
+        super().__init__("\n".join(findings))
+        self.findings = findings
+
+
+class WireError(SoundingsError):
+    """A message that parses but contradicts itself or the contract; the text is the reason."""
+
+
+class Kind(StrEnum):
+    """What a check does. The order is the wire's order: only ever append."""
+
+    ICMP = "icmp"
+    TCP = "tcp"
+    HTTP = "http"
+    DNS = "dns"
+    TLS = "tls"
+
+
+class Role(StrEnum):
+    """What a target is for the service under judgement (method: controls C1 to C5)."""
+
+    SUBJECT = "subject"
+    SIBLING = "sibling"
+    NEIGHBOUR = "neighbour"
+    SAME_AS = "same_as"
+    CDN_PEER = "cdn_peer"
+    ANCHOR = "anchor"
+
+
+class State(StrEnum):
+    """How a slot ended. A slot that never came is no row: the view `ledger` derives `unreported`."""
+
+    MEASURED = "measured"
+    NOT_RUN = "not_run"
+
+
+class Reason(StrEnum):
+    """Why a slot was not run."""
+
+    OVERLOADED = "overloaded"
+    POLICY = "policy"
+    UNSUPPORTED = "unsupported"
+    STOPPED = "stopped"
+
+
+class Validity(StrEnum):
+    """Is the row fit for use? A separate axis, never a state of the network."""
+
+    OK = "ok"
+    CLOCK_SUSPECT = "clock_suspect"  # the wall clock stepped or was further off than its bound
+    LATE_START = "late_start"  # started more than half an interval after its slot
+    PROBE_FAULT = "probe_fault"  # a local_* failure: says nothing about the target
+
+
+class Operation(StrEnum):
+    """The step that failed. A step not reached was not attempted, never failed."""
+
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    TLS = "tls"
+    REQUEST = "request"
+    REPLY = "reply"
+    ECHO = "echo"
+    HOP = "hop"
+
+
+class Failure(StrEnum):
+    """The closed vocabulary of how a step failed: the layer is in the prefix."""
+
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    REJECTED = "rejected"
+    RESET = "reset"
+    NET_UNREACHABLE = "net_unreachable"
+    HOST_UNREACHABLE = "host_unreachable"
+    PROHIBITED = "prohibited"
+    TTL_EXCEEDED = "ttl_exceeded"
+    LOOP = "loop"
+    DNS_NXDOMAIN = "dns_nxdomain"
+    DNS_NODATA = "dns_nodata"
+    DNS_SERVFAIL = "dns_servfail"
+    DNS_REFUSED = "dns_refused"
+    DNS_MALFORMED = "dns_malformed"
+    DNS_TIMEOUT = "dns_timeout"
+    DNS_MISMATCH = "dns_mismatch"
+    TLS_ALERT = "tls_alert"
+    TLS_EXPIRED = "tls_expired"
+    TLS_NOT_YET_VALID = "tls_not_yet_valid"
+    TLS_NAME_MISMATCH = "tls_name_mismatch"
+    TLS_UNTRUSTED = "tls_untrusted"
+    TLS_PROTOCOL = "tls_protocol"
+    HTTP_STATUS = "http_status"
+    HTTP_CONTENT = "http_content"
+    HTTP_MALFORMED = "http_malformed"
+    HTTP_TRUNCATED = "http_truncated"
+    HTTP_REDIRECT = "http_redirect"
+    LOCAL_NO_ROUTE = "local_no_route"
+    LOCAL_NO_PORT = "local_no_port"
+    LOCAL_NO_BUFFER = "local_no_buffer"
+    LOCAL_DENIED = "local_denied"
+    LOCAL_NO_FAMILY = "local_no_family"
+    LOCAL_OVERLOAD = "local_overload"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_local(self) -> bool:
+        """A `local_*` failure never counts against a target."""
+        return self.value.startswith("local_")
+
+
+class StampSource(StrEnum):
+    """Which clock the times of a row rest on."""
+
+    KERNEL = "kernel"  # receive stamp by the kernel, send time read right before the send
+    TCP_INFO = "tcp_info"  # the kernel's own round trip of the handshake
+    COARSE = "coarse"  # a SYN was sent again: the kernel's figure is millisecond-grained
+    USER = "user"  # the process's clock: suspect under load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A recurring definition: what to measure, how often, and what a good answer is.
+
+    `check_no` is the coordinator's number for it, stable over plan versions: it is what rows carry
+    on the wire. `host` is a name or an address literal; `path` belongs to http.
+    """
+
+    check_no: int
+    check_id: str
+    kind: Kind
+    host: str
+    port: int | None = None
+    family: int = 4  # 4 or 6
+    interval_s: float = 30.0
+    timeout_s: float = 5.0
+    packets: int = 3  # icmp: echo requests per slot
+    use_tls: bool = False  # http: https
+    path: str = "/"
+    method: str = "GET"
+    expect_status: tuple[int, ...] = (200,)
+    expect_body: str | None = None  # text that a good body contains
+    body_cap_bytes: int = 65536
+    qtype: str = "A"  # dns: A, AAAA, NS, CNAME, SOA, TXT
+    server: str | None = None  # dns: ask this address directly; None = the vantage's resolvers
+    expect_answers: tuple[str, ...] = ()  # dns: networks that an address must lie in
+    pinned: str | None = None  # contact this address instead of resolving `host`
+    follow_redirects: int = 0  # http: hops allowed, each resolved and judged by the address policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The versioned set of checks of one probe."""
+
+    version: int
+    checks: tuple[Check, ...]
+    issued_at_us: int = 0
+    heartbeat_s: float = 15.0
+    flush_s: float = 5.0  # a report leaves after this time or `flush_rows`, whichever is first
+    flush_rows: int = 200
+    user_agent: str = "soundings-probe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One slot of one check: a fact. Mirrors the table `results` but for what the coordinator knows.
+
+    `sent`/`lost` count attempts (packets or connections). A row that failed has `operation` and
+    `failure`; a good one has neither. With 0 < lost < sent and no failure the loss was partial.
+    """
+
+    check_no: int
+    slot_at_us: int
+    started_at_us: int | None  # None when not run
+    state: State
+    reason: Reason | None = None
+    address: str | None = None
+    port: int | None = None
+    family: int = 4
+    operation: Operation | None = None
+    failure: Failure | None = None
+    sent: int = 0
+    lost: int = 0
+    duplicates: int = 0
+    late: int = 0  # replies that came after the deadline
+    retransmits: int | None = None
+    rtt_us_min: int | None = None
+    rtt_us_median: int | None = None
+    rtt_us_max: int | None = None
+    resolve_us: int | None = None
+    connect_us: int | None = None
+    tls_us: int | None = None
+    first_byte_us: int | None = None
+    total_us: int | None = None
+    stamp_source: StampSource | None = None
+    http_status: int | None = None
+    http_version: str | None = None  # "1.0", "1.1", "2"
+    body_bytes: int | None = None
+    body_sha256: str | None = None  # hex, of the first body_cap_bytes
+    location: str | None = None
+    cert_sha256: str | None = None  # hex, of the leaf as DER
+    cert_verify: int | None = None  # 0 = good; else the X509 verification code (10 expired ...)
+    tls_version: str | None = None  # "TLSv1.3"
+    dns_rcode: int | None = None
+    dns_ttl_s: int | None = None
+    answers: str | None = None  # all addresses or records, sorted, separated by a space
+    router: str | None = None  # who sent the ICMP error
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+    edge: str | None = None  # PoP key from headers
+    lateness_us: int | None = None  # start minus slot, by the monotonic clock
+    clock_offset_us: int | None = None  # coordinator minus probe, as last estimated
+    clock_error_us: int | None = None  # half the delay: the bound of that estimate
+    validity: Validity = Validity.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A leaf certificate, sent once per fingerprint; the coordinator parses it."""
+
+    sha256: str  # hex
+    der: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A batch of results as sent; `(probe, epoch, seq)` names it for ever."""
+
+    results: tuple[Result, ...]
+    certificates: tuple[Certificate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """What a probe says of itself."""
+
+    sent_at_us: int
+    plan_version: int
+    uptime_s: float
+    rss_bytes: int | None
+    cpu_s: float
+    spool_bytes: int
+    spool_rows: int
+    evicted_rows: int
+    queue_depth: int
+    lateness_us_p99: int | None
+    receive_drops: int | None  # ICMP replies the kernel dropped for want of buffer
+    clock_synchronised: bool | None  # None: the kernel would not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """First message of a session."""
+
+    boot_id: str
+    version: str
+    epoch: int
+    next_seq: int
+    backlog_rows: int
+    evicted_rows: int
+    plan_version: int
+    families: tuple[int, ...]
+    capabilities: tuple[str, ...]  # icmp4, icmp6, rx_stamps, error_queue, ...
