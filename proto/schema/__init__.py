@@ -1,0 +1,1 @@
+"""The schema of the store, as numbered migrations that only go forward."""
