@@ -1,0 +1,318 @@
+"""The only bridge between the plain values of `proto.model` and bytes on the wire.
+
+Every `*_from_wire` raises WireError with a reason fit for a log and for the peer: bytes of another
+program are never trusted to be what they claim.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError, Message
+
+from proto.columns import COLUMNS, Column, Encoding, unzigzag, zigzag
+from proto.gen import fleet_pb2, plan_pb2, report_pb2
+from proto.model import (
+    Certificate,
+    Check,
+    Heartbeat,
+    Hello,
+    Kind,
+    Plan,
+    Report,
+    Result,
+    WireError,
+)
+
+ROWS_MAX: Final = 20_000
+"""Rows in one report: a spool that lay for days still goes out in bounded pieces."""
+
+_KINDS: Final = tuple(Kind)
+_SAME_NAME: Final = (
+    "check_no", "check_id", "host", "family", "packets", "use_tls", "path", "method",
+    "expect_body", "body_cap_bytes", "qtype", "server", "pinned", "follow_redirects",
+)  # fmt: skip
+
+
+def _parsed[M: Message](message: M, data: bytes) -> M:
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise WireError(f"{type(message).__name__}: bytes do not parse") from error
+    return message
+
+
+# --- plan ---------------------------------------------------------------------------------------
+
+
+def plan_to_wire(plan: Plan) -> bytes:
+    """Serialise a plan; equal plans give equal bytes, so that a signature can be compared."""
+    message = plan_pb2.Plan(
+        version=plan.version,
+        checks=[_check_to_wire(check) for check in plan.checks],
+        issued_at_us=plan.issued_at_us,
+        heartbeat_ms=_ms(plan.heartbeat_s),
+        flush_ms=_ms(plan.flush_s),
+        flush_rows=plan.flush_rows,
+        user_agent=plan.user_agent,
+    )
+    return message.SerializeToString(deterministic=True)
+
+
+def plan_from_wire(data: bytes) -> Plan:
+    """Parse a plan. Raises WireError naming the check and the field at fault."""
+    message = _parsed(plan_pb2.Plan(), data)
+    return Plan(
+        version=message.version,
+        checks=tuple(_check_from_wire(check) for check in message.checks),
+        issued_at_us=message.issued_at_us,
+        heartbeat_s=message.heartbeat_ms / 1000,
+        flush_s=message.flush_ms / 1000,
+        flush_rows=message.flush_rows,
+        user_agent=message.user_agent,
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _check_to_wire(check: Check) -> plan_pb2.Check:
+    return plan_pb2.Check(
+        **{name: getattr(check, name) for name in _SAME_NAME},
+        kind=plan_pb2.Kind.ValueType(_KINDS.index(check.kind) + 1),
+        port=check.port or 0,
+        interval_ms=_ms(check.interval_s),
+        timeout_ms=_ms(check.timeout_s),
+        expect_status=check.expect_status,
+        expect_answers=check.expect_answers,
+    )
+
+
+def _check_from_wire(message: plan_pb2.Check) -> Check:
+    _require(1 <= message.kind <= len(_KINDS), f"check {message.check_no}: unknown kind")
+    _require(message.family in {4, 6}, f"check {message.check_no}: family is {message.family}")
+    _require(message.interval_ms > 0, f"check {message.check_no}: interval is 0")
+    _require(message.timeout_ms > 0, f"check {message.check_no}: timeout is 0")
+    plain: dict[str, Any] = {
+        name: getattr(message, name) for name in _SAME_NAME if not _absent(message, name)
+    }
+    return Check(
+        **plain,
+        kind=_KINDS[message.kind - 1],
+        port=message.port or None,
+        interval_s=message.interval_ms / 1000,
+        timeout_s=message.timeout_ms / 1000,
+        expect_status=tuple(message.expect_status),
+        expect_answers=tuple(message.expect_answers),
+    )
+
+
+def _absent(message: plan_pb2.Check, name: str) -> bool:
+    field = message.DESCRIPTOR.fields_by_name[name]
+    return field.has_presence and not message.HasField(name)  # type: ignore[arg-type]  # a name of the descriptor
+
+
+def _require(holds: bool, reason: str) -> None:
+    if not holds:
+        raise WireError(reason)
+
+
+# --- report -------------------------------------------------------------------------------------
+
+
+def report_to_wire(report: Report) -> bytes:
+    """Serialise a report as one columnar body, uncompressed.
+
+    Raises WireError when it has no row or more than ROWS_MAX.
+    """
+    rows = report.results
+    _require(
+        0 < len(rows) <= ROWS_MAX, f"a report has {len(rows)} rows; 1 to {ROWS_MAX} are allowed"
+    )
+    body = report_pb2.ReportBody()
+    texts: dict[str, int] = {}
+    slots = [row.slot_at_us for row in rows]
+    body.base_at_us.append(slots[0])
+    body.slot_delta_us.extend(b - a for a, b in zip(slots[:1] + slots, slots, strict=False))
+    body.check_no.extend(row.check_no for row in rows)
+    body.started_us.extend(_started(row) for row in rows)
+    for column in COLUMNS:
+        values = (getattr(row, column.name) for row in rows)
+        getattr(body, column.name).extend(_encoded(column, values, texts))
+    body.text.extend(texts)
+    body.certificate_der.extend(certificate.der for certificate in report.certificates)
+    body.rows.append(len(rows))
+    body.texts.append(len(texts))
+    body.certificates.append(len(report.certificates))
+    return body.SerializeToString()
+
+
+def _started(row: Result) -> int:
+    return 0 if row.started_at_us is None else zigzag(row.started_at_us - row.slot_at_us) + 1
+
+
+def _encoded(column: Column, values: Iterable[Any], texts: dict[str, int]) -> list[int]:
+    return [_number(column, value, texts) for value in values]
+
+
+def _number(column: Column, value: Any, texts: dict[str, int]) -> int:
+    if value is None:
+        return 0
+    if column.encoding is Encoding.TEXT:
+        return texts.setdefault(value, len(texts)) + 1
+    if column.encoding is Encoding.ZIGZAG:
+        return zigzag(value) + 1
+    number: int = column.words.index(value) if column.words else value
+    return number + (column.encoding is Encoding.PLUS_ONE)
+
+
+def body_from_wire(data: bytes) -> report_pb2.ReportBody:
+    """Parse one body and check that its columns agree with its row count.
+
+    Raises WireError with the column at fault. Values are checked by who reads them.
+    """
+    body = _parsed(report_pb2.ReportBody(), data)
+    heads = (body.rows, body.texts, body.base_at_us, body.certificates)
+    _require(all(len(head) == 1 for head in heads), "a report is one body, with one head")
+    rows = body.rows[0]
+    _require(0 < rows <= ROWS_MAX, f"rows is {rows}; 1 to {ROWS_MAX} are allowed")
+    _require(body.texts[0] == len(body.text), "texts disagrees with the dictionary")
+    _require(
+        body.certificates[0] == len(body.certificate_der), "certificates disagrees with the list"
+    )
+    for name in ("slot_delta_us", "check_no", "started_us", *(column.name for column in COLUMNS)):
+        _require(len(getattr(body, name)) == rows, f"column {name} has another length than rows")
+    return body
+
+
+def report_from_wire(data: bytes) -> Report:
+    """Parse a report row by row: for tests, tools and explanation, not for the hot path."""
+    body = body_from_wire(data)
+    decoded = {
+        column.name: [_value(column, number, body) for number in getattr(body, column.name)]
+        for column in COLUMNS
+    }
+    results = []
+    slot = body.base_at_us[0]
+    for i in range(body.rows[0]):
+        slot += body.slot_delta_us[i]
+        started = body.started_us[i]
+        results.append(
+            Result(
+                check_no=body.check_no[i],
+                slot_at_us=slot,
+                started_at_us=None if started == 0 else slot + unzigzag(started - 1),
+                **{name: values[i] for name, values in decoded.items()},
+            )
+        )
+    return Report(tuple(results), tuple(_certificate(der) for der in body.certificate_der))
+
+
+def _value(column: Column, number: int, body: report_pb2.ReportBody) -> Any:
+    if column.encoding is not Encoding.PLAIN:
+        if number == 0:
+            return None
+        number -= 1
+    if column.encoding is Encoding.ZIGZAG:
+        return unzigzag(number)
+    if column.encoding is Encoding.TEXT:
+        _require(number < len(body.text), f"column {column.name} points past the dictionary")
+        return body.text[number]
+    if column.words:
+        _require(number < len(column.words), f"column {column.name} has no word {number}")
+        return column.words[number]
+    return number
+
+
+def _certificate(der: bytes) -> Certificate:
+    return Certificate(sha256=fingerprint(der), der=der)
+
+
+def fingerprint(der: bytes) -> str:
+    """SHA-256 of a certificate, in hex."""
+    return hashlib.sha256(der).hexdigest()
+
+
+# --- session ------------------------------------------------------------------------------------
+
+
+def hello_to_wire(hello: Hello, *, sent_at_us: int) -> fleet_pb2.Hello:
+    """First message of a session; `sent_at_us` lets the coordinator see a gross clock error."""
+    return fleet_pb2.Hello(
+        boot_id=hello.boot_id,
+        version=hello.version,
+        epoch=hello.epoch,
+        next_seq=hello.next_seq,
+        backlog_rows=hello.backlog_rows,
+        evicted_rows=hello.evicted_rows,
+        plan_version=hello.plan_version,
+        families=hello.families,
+        capabilities=hello.capabilities,
+        sent_at_us=sent_at_us,
+    )
+
+
+def hello_from_wire(message: fleet_pb2.Hello) -> Hello:
+    """Raises WireError when it names no boot or a family other than 4 and 6."""
+    _require(0 < len(message.boot_id) <= _NAME_MAX, "hello: boot_id is empty or too long")
+    _require(len(message.version) <= _NAME_MAX, "hello: version is too long")
+    _require(set(message.families) <= {4, 6}, f"hello: families are {list(message.families)}")
+    _require(len(message.capabilities) <= _NAME_MAX, "hello: too many capabilities")
+    return Hello(
+        boot_id=message.boot_id,
+        version=message.version,
+        epoch=message.epoch,
+        next_seq=message.next_seq,
+        backlog_rows=message.backlog_rows,
+        evicted_rows=message.evicted_rows,
+        plan_version=message.plan_version,
+        families=tuple(message.families),
+        capabilities=tuple(message.capabilities),
+    )
+
+
+def heartbeat_to_wire(beat: Heartbeat) -> fleet_pb2.Heartbeat:
+    """What a probe says of itself."""
+    return fleet_pb2.Heartbeat(
+        sent_at_us=beat.sent_at_us,
+        plan_version=beat.plan_version,
+        uptime_ms=_ms(beat.uptime_s),
+        rss_bytes=beat.rss_bytes,
+        cpu_ms=_ms(beat.cpu_s),
+        spool_bytes=beat.spool_bytes,
+        spool_rows=beat.spool_rows,
+        evicted_rows=beat.evicted_rows,
+        queue_depth=beat.queue_depth,
+        lateness_us_p99=beat.lateness_us_p99,
+        receive_drops=beat.receive_drops,
+        clock_synchronised=beat.clock_synchronised,
+    )
+
+
+def heartbeat_from_wire(message: fleet_pb2.Heartbeat) -> Heartbeat:
+    """Every heartbeat that parses is a heartbeat: its numbers are the probe's own claims."""
+
+    def known(name: Any) -> Any:
+        return getattr(message, name) if message.HasField(name) else None
+
+    return Heartbeat(
+        sent_at_us=message.sent_at_us,
+        plan_version=message.plan_version,
+        uptime_s=message.uptime_ms / 1000,
+        rss_bytes=known("rss_bytes"),
+        cpu_s=message.cpu_ms / 1000,
+        spool_bytes=message.spool_bytes,
+        spool_rows=message.spool_rows,
+        evicted_rows=message.evicted_rows,
+        queue_depth=message.queue_depth,
+        lateness_us_p99=known("lateness_us_p99"),
+        receive_drops=known("receive_drops"),
+        clock_synchronised=known("clock_synchronised"),
+    )
+
+
+_NAME_MAX: Final = 128
+"""Characters in a name that a probe chooses: enough for any, too little to fill a log."""
