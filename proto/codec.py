@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -36,7 +36,10 @@ _SAME_NAME: Final = (
 )  # fmt: skip
 
 
-def _parsed[M: Message](message: M, data: bytes) -> M:
+M = TypeVar("M", bound=Message)
+
+
+def _parsed(message: M, data: bytes) -> M:
     try:
         message.ParseFromString(data)
     except DecodeError as error:
