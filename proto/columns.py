@@ -12,8 +12,6 @@ from typing import Final
 
 from proto.model import Failure, Operation, Reason, StampSource, State, Validity
 
-type_order: Final = tuple  # an enum's members in order are its numbers on the wire
-
 
 class Encoding(StrEnum):
     """How a value becomes an unsigned integer."""

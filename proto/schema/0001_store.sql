@@ -1,0 +1,373 @@
+-- The store. Facts first (results and what surrounds them), then counts (cells), then judgements.
+-- Stamps are UTC. NULL means not known; 0 means zero. Nothing here holds a secret: tokens, keys and
+-- certificates of probes live in another file.
+
+CREATE TYPE kind_word AS ENUM ('icmp', 'tcp', 'http', 'dns', 'tls');
+CREATE TYPE role_word AS ENUM ('subject', 'sibling', 'neighbour', 'same_as', 'cdn_peer', 'anchor');
+CREATE TYPE state_word AS ENUM ('measured', 'not_run');
+CREATE TYPE reason_word AS ENUM ('overloaded', 'policy', 'unsupported', 'stopped');
+CREATE TYPE validity_word AS ENUM ('ok', 'clock_suspect', 'late_start', 'probe_fault');
+CREATE TYPE operation_word AS ENUM ('resolve', 'connect', 'tls', 'request', 'reply', 'echo', 'hop');
+CREATE TYPE failure_word AS ENUM (
+    'timeout', 'refused', 'rejected', 'reset', 'net_unreachable', 'host_unreachable', 'prohibited',
+    'ttl_exceeded', 'loop',
+    'dns_nxdomain', 'dns_nodata', 'dns_servfail', 'dns_refused', 'dns_malformed', 'dns_timeout',
+    'dns_mismatch',
+    'tls_alert', 'tls_expired', 'tls_not_yet_valid', 'tls_name_mismatch', 'tls_untrusted',
+    'tls_protocol',
+    'http_status', 'http_content', 'http_malformed', 'http_truncated', 'http_redirect',
+    'local_no_route', 'local_no_port', 'local_no_buffer', 'local_denied', 'local_no_family',
+    'local_overload', 'unknown'
+);
+CREATE TYPE stamp_word AS ENUM ('kernel', 'tcp_info', 'coarse', 'user');
+
+-- ---------------------------------------------------------------- who and what
+
+CREATE TABLE probes (
+    probe_id VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    vantage_asn UINTEGER,
+    vantage_country VARCHAR,
+    provider VARCHAR,
+    labels VARCHAR,
+    state VARCHAR NOT NULL,
+    recorded_at TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE probes IS 'Vantage points as declared, one row per change; the newest row of a probe holds.';
+COMMENT ON COLUMN probes.name IS 'Short name of the vantage point; what cells call vantage.';
+COMMENT ON COLUMN probes.labels IS 'JSON object of the labels given with the enrolment token.';
+COMMENT ON COLUMN probes.state IS 'enrolled, quarantined or revoked. Quarantine lowers weight and hides no row.';
+
+CREATE TABLE checks (
+    check_no UINTEGER NOT NULL,
+    check_id VARCHAR NOT NULL,
+    kind kind_word NOT NULL,
+    service VARCHAR NOT NULL,
+    component VARCHAR NOT NULL,
+    role role_word NOT NULL,
+    host VARCHAR NOT NULL,
+    port USMALLINT,
+    family UTINYINT NOT NULL,
+    interval_s DOUBLE NOT NULL,
+    timeout_s DOUBLE NOT NULL,
+    target_asn UINTEGER,
+    target_prefix VARCHAR,
+    config_version UINTEGER NOT NULL
+);
+COMMENT ON TABLE checks IS 'Definitions of checks, one row per configuration version that changed them; the newest row of a check_no holds.';
+COMMENT ON COLUMN checks.check_no IS 'Stable number of the check; the same over configuration versions while its check_id stays.';
+COMMENT ON COLUMN checks.role IS 'What the component is for its service; anchors belong to the service named anchor.';
+COMMENT ON COLUMN checks.target_prefix IS 'Announced prefix of the endpoint as the operator declared it.';
+
+CREATE TABLE plans (
+    probe_id VARCHAR NOT NULL,
+    plan_version UBIGINT NOT NULL,
+    config_version UINTEGER NOT NULL,
+    check_no UINTEGER NOT NULL,
+    interval_us UBIGINT NOT NULL,
+    phase_us UBIGINT NOT NULL,
+    from_at TIMESTAMP NOT NULL,
+    until_at TIMESTAMP
+);
+COMMENT ON TABLE plans IS 'Which check a probe was asked to run, from when until when (NULL = still): the denominators.';
+COMMENT ON COLUMN plans.phase_us IS 'Offset of the slots of this probe and check from the grid of the interval.';
+COMMENT ON COLUMN plans.from_at IS 'When the probe first said that it follows this plan; slots before it were never due.';
+
+CREATE TABLE config_versions (
+    config_version UINTEGER,
+    loaded_at TIMESTAMP NOT NULL,
+    accepted BOOLEAN NOT NULL,
+    sha256 VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    findings VARCHAR
+);
+COMMENT ON TABLE config_versions IS 'Every configuration that was read: the text of it, and what was wrong where it was refused (version NULL).';
+
+-- ---------------------------------------------------------------- facts
+
+CREATE TABLE results (
+    slot_at TIMESTAMP NOT NULL,
+    started_at TIMESTAMP,
+    received_at TIMESTAMP NOT NULL,
+    probe_id VARCHAR NOT NULL,
+    boot_id VARCHAR NOT NULL,
+    seq UBIGINT NOT NULL,
+    check_no UINTEGER NOT NULL,
+    check_id VARCHAR NOT NULL,
+    kind kind_word NOT NULL,
+    service VARCHAR NOT NULL,
+    component VARCHAR NOT NULL,
+    role role_word NOT NULL,
+    vantage VARCHAR NOT NULL,
+    vantage_asn UINTEGER,
+    vantage_country VARCHAR,
+    target_asn UINTEGER,
+    target_prefix VARCHAR,
+    state state_word NOT NULL,
+    reason reason_word,
+    address VARCHAR,
+    port USMALLINT,
+    family UTINYINT NOT NULL,
+    operation operation_word,
+    failure failure_word,
+    sent USMALLINT NOT NULL,
+    lost USMALLINT NOT NULL,
+    duplicates USMALLINT NOT NULL,
+    late USMALLINT NOT NULL,
+    retransmits USMALLINT,
+    rtt_ms_min FLOAT,
+    rtt_ms_median FLOAT,
+    rtt_ms_max FLOAT,
+    resolve_ms FLOAT,
+    connect_ms FLOAT,
+    tls_ms FLOAT,
+    first_byte_ms FLOAT,
+    total_ms FLOAT,
+    stamp_source stamp_word,
+    http_status USMALLINT,
+    http_version VARCHAR,
+    body_bytes UINTEGER,
+    body_sha256 VARCHAR,
+    location VARCHAR,
+    cert_sha256 VARCHAR,
+    cert_verify USMALLINT,
+    tls_version VARCHAR,
+    dns_rcode USMALLINT,
+    dns_ttl_s UINTEGER,
+    answers VARCHAR,
+    router VARCHAR,
+    icmp_type UTINYINT,
+    icmp_code UTINYINT,
+    edge VARCHAR,
+    lateness_ms FLOAT,
+    clock_offset_ms FLOAT,
+    clock_error_ms FLOAT,
+    validity validity_word NOT NULL
+);
+COMMENT ON TABLE results IS 'The slot ledger: exactly one row per probe, check and slot that was measured or not run. What never came is in the view ledger as unreported.';
+COMMENT ON COLUMN results.slot_at IS 'The scheduled instant, by the probe''s wall clock.';
+COMMENT ON COLUMN results.started_at IS 'When the check really started, by the probe''s wall clock; NULL when it was not run.';
+COMMENT ON COLUMN results.received_at IS 'When the coordinator took it in, by the coordinator''s clock.';
+COMMENT ON COLUMN results.boot_id IS 'The probe process that measured it.';
+COMMENT ON COLUMN results.seq IS 'Number of the report that carried it, within the boot.';
+COMMENT ON COLUMN results.vantage_asn IS 'As of this row: a vantage point can move.';
+COMMENT ON COLUMN results.state IS 'measured or not_run.';
+COMMENT ON COLUMN results.reason IS 'Why it was not run; NULL when measured.';
+COMMENT ON COLUMN results.operation IS 'The step that failed; NULL when none did. A later step was not attempted.';
+COMMENT ON COLUMN results.failure IS 'How it failed, from a closed list; NULL = good. A local_* failure never counts against the target.';
+COMMENT ON COLUMN results.sent IS 'Attempts made: packets for icmp, connections or queries else.';
+COMMENT ON COLUMN results.lost IS 'Attempts without a good answer in time.';
+COMMENT ON COLUMN results.late IS 'Answers that came after the deadline: they count as lost.';
+COMMENT ON COLUMN results.retransmits IS 'SYN retransmits for tcp, http and tls; repeated queries for dns.';
+COMMENT ON COLUMN results.rtt_ms_median IS 'Round trip by the clock in stamp_source.';
+COMMENT ON COLUMN results.resolve_ms IS 'Time of the name resolution of this slot; NULL when none was needed.';
+COMMENT ON COLUMN results.first_byte_ms IS 'From the request''s last byte sent to the first byte of the answer.';
+COMMENT ON COLUMN results.total_ms IS 'From the first step to the last byte.';
+COMMENT ON COLUMN results.cert_verify IS '0 = good, else the verification code of X.509 (10 expired, 18 self-signed, 20 issuer unknown, 62 name).';
+COMMENT ON COLUMN results.router IS 'Address that sent the ICMP error.';
+COMMENT ON COLUMN results.edge IS 'Key of the point of presence, from headers of the answer.';
+COMMENT ON COLUMN results.lateness_ms IS 'Start minus slot, by the monotonic clock.';
+COMMENT ON COLUMN results.clock_offset_ms IS 'Coordinator minus probe, as last estimated; never used to correct a stamp silently.';
+COMMENT ON COLUMN results.clock_error_ms IS 'Bound of that estimate: half the round trip.';
+COMMENT ON COLUMN results.validity IS 'Is the row fit for use? A separate axis, never a state of the network.';
+
+CREATE TABLE batches (
+    probe_id VARCHAR NOT NULL,
+    epoch UBIGINT NOT NULL,
+    seq UBIGINT NOT NULL,
+    row_count UINTEGER NOT NULL,
+    received_at TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE batches IS 'Every report that was committed: the high-water marks, and the audit of when what arrived.';
+
+CREATE TABLE rejects (
+    received_at TIMESTAMP NOT NULL,
+    probe_id VARCHAR NOT NULL,
+    epoch UBIGINT,
+    seq UBIGINT,
+    row_count UINTEGER,
+    reason VARCHAR NOT NULL
+);
+COMMENT ON TABLE rejects IS 'Reports that were refused, and why; their rows are in no other table.';
+
+CREATE TABLE certificates (
+    cert_sha256 VARCHAR NOT NULL,
+    seen_at TIMESTAMP NOT NULL,
+    probe_id VARCHAR NOT NULL,
+    subject VARCHAR,
+    issuer VARCHAR,
+    names VARCHAR,
+    not_before TIMESTAMP,
+    not_after TIMESTAMP,
+    der BLOB NOT NULL
+);
+COMMENT ON TABLE certificates IS 'Leaf certificates seen by probes, once per fingerprint, as received and as parsed (NULL where it did not parse).';
+
+CREATE TABLE sessions (
+    at_time TIMESTAMP NOT NULL,
+    probe_id VARCHAR NOT NULL,
+    what VARCHAR NOT NULL,
+    boot_id VARCHAR,
+    version VARCHAR,
+    detail VARCHAR,
+    backlog_rows UBIGINT,
+    evicted_rows UBIGINT
+);
+COMMENT ON TABLE sessions IS 'Connects, disconnects and refusals of probes: bursts by AS or country are evidence for the source axis.';
+COMMENT ON COLUMN sessions.what IS 'connect, disconnect, refused or silent.';
+
+CREATE TABLE heartbeats (
+    received_at TIMESTAMP NOT NULL,
+    sent_at TIMESTAMP NOT NULL,
+    probe_id VARCHAR NOT NULL,
+    plan_version UBIGINT NOT NULL,
+    uptime_s DOUBLE NOT NULL,
+    rss_bytes UBIGINT,
+    cpu_s DOUBLE NOT NULL,
+    spool_bytes UBIGINT NOT NULL,
+    spool_rows UBIGINT NOT NULL,
+    evicted_rows UBIGINT NOT NULL,
+    queue_depth UINTEGER NOT NULL,
+    lateness_ms_p99 FLOAT,
+    receive_drops UBIGINT,
+    clock_synchronised BOOLEAN
+);
+COMMENT ON TABLE heartbeats IS 'What probes say of themselves.';
+
+CREATE TABLE clock_offsets (
+    at_time TIMESTAMP NOT NULL,
+    probe_id VARCHAR NOT NULL,
+    offset_ms FLOAT NOT NULL,
+    error_ms FLOAT NOT NULL
+);
+COMMENT ON TABLE clock_offsets IS 'Coordinator minus probe, best of the last samples, with its bound (half the delay).';
+
+-- ---------------------------------------------------------------- counts
+
+CREATE TABLE cells (
+    scenario VARCHAR,
+    slot_at TIMESTAMP NOT NULL,
+    bin_s UINTEGER NOT NULL,
+    vantage VARCHAR NOT NULL,
+    vantage_asn UINTEGER,
+    vantage_country VARCHAR,
+    service VARCHAR NOT NULL,
+    component VARCHAR NOT NULL,
+    role role_word,
+    kind kind_word NOT NULL,
+    family UTINYINT,
+    address VARCHAR,
+    target_asn UINTEGER,
+    target_prefix VARCHAR,
+    sent UINTEGER NOT NULL,
+    lost UINTEGER NOT NULL,
+    operation operation_word,
+    failure failure_word,
+    http_status USMALLINT,
+    rtt_ms FLOAT,
+    received_at TIMESTAMP
+);
+COMMENT ON TABLE cells IS 'Counts per bin, vantage, target and outcome: what is judged. Rolled up from results, or imported. Rows of one cell that failed differently stand apart and add up.';
+COMMENT ON COLUMN cells.scenario IS 'NULL for what this coordinator measured; the name of the replayed scenario for imported rows.';
+COMMENT ON COLUMN cells.slot_at IS 'Start of the bin.';
+COMMENT ON COLUMN cells.bin_s IS 'Width of the bin; 0 = one slot.';
+COMMENT ON COLUMN cells.rtt_ms IS 'Median time of the good attempts: echo for icmp, handshake for tcp and tls, answer for dns, first byte for http.';
+COMMENT ON COLUMN cells.received_at IS 'When the last row that it counts arrived; NULL = with the slot.';
+
+CREATE TABLE rollups (
+    bin_at TIMESTAMP NOT NULL,
+    bin_s UINTEGER NOT NULL,
+    rolled_at TIMESTAMP NOT NULL,
+    result_rows UBIGINT NOT NULL
+);
+COMMENT ON TABLE rollups IS 'When each bin was last counted, and over how many results: more results than that means late ones came.';
+
+CREATE TABLE imports (
+    imported_at TIMESTAMP NOT NULL,
+    path VARCHAR NOT NULL,
+    sha256 VARCHAR NOT NULL,
+    row_count UBIGINT NOT NULL
+);
+COMMENT ON TABLE imports IS 'Files of foreign rows that were taken in whole.';
+
+-- ---------------------------------------------------------------- judgements
+
+CREATE TABLE verdicts (
+    verdict_id VARCHAR NOT NULL,
+    revision UINTEGER NOT NULL,
+    scenario VARCHAR,
+    service VARCHAR NOT NULL,
+    component VARCHAR,
+    window_from TIMESTAMP NOT NULL,
+    window_to TIMESTAMP NOT NULL,
+    as_of TIMESTAMP NOT NULL,
+    stage VARCHAR NOT NULL,
+    level VARCHAR NOT NULL,
+    class VARCHAR NOT NULL,
+    target_class VARCHAR,
+    source_class VARCHAR,
+    probability DOUBLE,
+    certified_f INTEGER,
+    onset_from TIMESTAMP,
+    onset_to TIMESTAMP,
+    end_from TIMESTAMP,
+    end_to TIMESTAMP,
+    sentence VARCHAR NOT NULL,
+    reasons VARCHAR,
+    model_version VARCHAR NOT NULL,
+    body VARCHAR NOT NULL
+);
+COMMENT ON TABLE verdicts IS 'Judgements, never overwritten: late data makes a new revision of the same verdict_id.';
+COMMENT ON COLUMN verdicts.component IS 'NULL = the whole service.';
+COMMENT ON COLUMN verdicts.as_of IS 'Only rows received up to here were used: the verdict can be recomputed from them.';
+COMMENT ON COLUMN verdicts.stage IS 'provisional, revised, final or recomputed.';
+COMMENT ON COLUMN verdicts.body IS 'The whole verdict as JSON: posterior, groups, evidence sentences with their SQL.';
+
+CREATE TABLE incidents (
+    incident_id VARCHAR NOT NULL,
+    revision UINTEGER NOT NULL,
+    service VARCHAR NOT NULL,
+    component VARCHAR,
+    level VARCHAR NOT NULL,
+    class VARCHAR NOT NULL,
+    state VARCHAR NOT NULL,
+    onset_from TIMESTAMP,
+    onset_to TIMESTAMP,
+    end_from TIMESTAMP,
+    end_to TIMESTAMP,
+    probability DOUBLE,
+    sentence VARCHAR NOT NULL,
+    recorded_at TIMESTAMP NOT NULL,
+    body VARCHAR NOT NULL
+);
+COMMENT ON TABLE incidents IS 'Runs of verdicts that say the same of the same thing; identity is kept over revisions.';
+COMMENT ON COLUMN incidents.state IS 'open or ended.';
+
+-- ---------------------------------------------------------------- views
+
+CREATE VIEW ledger AS
+WITH due AS (
+    SELECT
+        p.probe_id,
+        p.check_no,
+        p.plan_version,
+        unnest(generate_series(
+            p.from_at + to_microseconds(CAST((p.phase_us - epoch_us(p.from_at) % p.interval_us + p.interval_us) % p.interval_us AS BIGINT)),
+            coalesce(p.until_at, (SELECT max(received_at) FROM batches)) - to_microseconds(1),
+            to_microseconds(CAST(p.interval_us AS BIGINT))
+        )) AS slot_at
+    FROM plans AS p
+)
+SELECT
+    due.slot_at,
+    due.probe_id,
+    due.check_no,
+    coalesce(CAST(r.state AS VARCHAR), 'unreported') AS state,
+    r.reason,
+    r.operation,
+    r.failure,
+    r.validity
+FROM due
+LEFT JOIN results AS r
+    ON r.probe_id = due.probe_id AND r.check_no = due.check_no AND r.slot_at = due.slot_at;
+COMMENT ON VIEW ledger IS 'Every slot that was due: measured, not_run, or unreported where no row ever came.';
