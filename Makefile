@@ -1,0 +1,38 @@
+# Every target sets up .venv by itself: Python 3.11 and Debian's packages are all it needs.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?=
+
+.PHONY: setup demo test check lock proto clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: lock/dev.txt pyproject.toml scripts/setup
+	PYTHON=$(PYTHON) scripts/setup
+	@touch $@
+
+demo: setup
+	@$(BIN)/soundings demo $(DEMO)
+
+test: setup
+	$(BIN)/python scripts/generate_proto.py --check
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_proto.py --check
+
+# Only when dependencies change; needs uv (pip install uv).
+lock:
+	scripts/lock
+
+proto: setup
+	$(BIN)/python scripts/generate_proto.py
+
+clean:
+	rm -rf $(VENV) out data
