@@ -1,0 +1,143 @@
+"""What one run of one check learned, as values, and how a row is made from them.
+
+A `Result` is what leaves the probe; the attempts beside it stay here and serve people
+(`soundings probe check --explain`). The engine fills slot, lateness and clock fields afterwards
+with `dataclasses.replace`: a runner knows nothing of schedules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proto.model import (
+    Certificate,
+    Check,
+    Failure,
+    Kind,
+    Operation,
+    Reason,
+    Result,
+    StampSource,
+    State,
+    Validity,
+)
+
+HTTPS_PORT = 443
+HTTP_PORT = 80
+DNS_PORT = 53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One packet, connection or step. `failure is None` means it went well."""
+
+    operation: Operation
+    address: str | None
+    elapsed_us: int | None  # by the clock in stamp_source
+    stamp_source: StampSource | None
+    failure: Failure | None
+    classified_by: str  # the row of the classification table that decided
+    detail: str = ""  # scrubbed text: errno name, ICMP type/code/router, verify message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IcmpError:
+    """What the error queue says of a packet that came back as an ICMP error."""
+
+    family: int  # 4 or 6
+    icmp_type: int
+    icmp_code: int
+    router: str | None  # who sent the error; None: the kernel did not say
+    errno: int  # what the kernel made of it
+
+    def __str__(self) -> str:
+        return f"ICMPv{self.family} {self.icmp_type}/{self.icmp_code} from {self.router}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A step that did not lead on: it failed, or (with `reason`) it was not taken at all.
+
+    Exactly one of `failure` and `reason` is set.
+    """
+
+    operation: Operation
+    attempt: Attempt
+    failure: Failure | None = None
+    reason: Reason | None = None
+    icmp: IcmpError | None = None
+    retransmits: int | None = None
+    dns_rcode: int | None = None
+    resolve_us: int | None = None
+    answers: tuple[str, ...] = ()  # what DNS said before the address policy barred it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The addresses of a name, all allowed by the address policy, and the one to contact now."""
+
+    address: str  # the one of this slot
+    addresses: tuple[str, ...]  # all that DNS gave, sorted, barred ones included
+    ttl_s: int | None = None  # None for literals and pinned addresses
+    rcode: int | None = None
+    resolve_us: int | None = None  # None: nothing was asked
+    retransmits: int = 0
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Everything one run of one check learned."""
+
+    result: Result
+    attempts: tuple[Attempt, ...]
+    certificates: tuple[Certificate, ...] = ()
+
+
+def port_of(check: Check) -> int | None:
+    """The port that the check contacts; None for ICMP, which has none."""
+    if check.kind is Kind.ICMP:
+        return None
+    if check.port is not None:
+        return check.port
+    if check.kind is Kind.DNS:
+        return DNS_PORT
+    return HTTPS_PORT if check.kind is Kind.TLS or check.use_tls else HTTP_PORT
+
+
+def validity_of(failure: Failure | None) -> Validity:
+    """A local failure says nothing about the target."""
+    return Validity.PROBE_FAULT if failure is not None and failure.is_local else Validity.OK
+
+
+def join_answers(answers: tuple[str, ...]) -> str | None:
+    """All addresses or records, sorted, separated by a space; None when there are none."""
+    return " ".join(sorted(answers)) or None
+
+
+def not_run(check: Check, *, reason: Reason, why: str) -> Outcome:
+    """The row of a slot in which nothing was sent; `why` is for people."""
+    attempt = Attempt(
+        operation=first_operation(check),
+        address=None,
+        elapsed_us=None,
+        stamp_source=None,
+        failure=None,
+        classified_by=f"not run: {reason.value}",
+        detail=why,
+    )
+    result = Result(
+        check_no=check.check_no,
+        slot_at_us=0,
+        started_at_us=None,
+        state=State.NOT_RUN,
+        reason=reason,
+        port=port_of(check),
+        family=check.family,
+    )
+    return Outcome(result=result, attempts=(attempt,))
+
+
+def first_operation(check: Check) -> Operation:
+    """The step that would have come first."""
+    return Operation.ECHO if check.kind is Kind.ICMP else Operation.CONNECT

@@ -1,0 +1,54 @@
+"""What the runners of all checks share: values and open sockets, made once by `open_toolbox`."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from probe.core.address import Network
+from probe.io.icmp import Pinger
+from probe.io.resolvers import Resolvers
+
+WallClock: TypeAlias = Callable[[], int]
+"""Microseconds since 1970-01-01 UTC. Durations never come from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolboxSettings:
+    """What the operator of this vantage decides."""
+
+    resolvers: tuple[str, ...] = ()  # "ADDR", "ADDR:PORT" or "[V6]:PORT"; empty = /etc/resolv.conf
+    allow_networks: tuple[str, ...] = ()  # what the address policy would refuse, but is meant
+    ca_file: str | None = None  # trust these authorities instead of the system's
+    user_agent: str = "soundings-probe"
+    source_address: str | None = None  # bind here; its family alone is affected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolbox:
+    """Open for as long as the probe runs; safe to share between concurrent checks."""
+
+    settings: ToolboxSettings
+    wall: WallClock
+    allowed: tuple[Network, ...]
+    resolvers: Resolvers
+    pingers: dict[int, Pinger]  # by family; one that is missing has its reason in `without_icmp`
+    without_icmp: dict[int, str]
+    stamps_warm: bool  # False: the kernel gives no honest receive stamps here
+    families: set[int]  # families with an address here; one once seen stays
+    tls_contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)  # filled by probe.io.tls
+
+    def source_for(self, address: str) -> str | None:
+        """The address to bind for contacting `address`, if the operator named one of its family."""
+        source = self.settings.source_address
+        if source is None or (":" in source) != (":" in address):
+            return None
+        return source
+
+    def receive_drops(self) -> int | None:
+        """Packets that the kernel dropped because we read too late; None without ICMP sockets."""
+        if not self.pingers:
+            return None
+        return sum(pinger.receive_drops() for pinger in self.pingers.values())
