@@ -1,0 +1,100 @@
+"""The schema speaks the vocabulary, explains itself, and derives what never came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib.resources import files
+
+import duckdb
+import pytest
+
+from proto.model import (
+    Failure,
+    Kind,
+    Operation,
+    Reason,
+    Result,
+    Role,
+    StampSource,
+    State,
+    Validity,
+)
+
+
+@pytest.fixture
+def store() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty store in memory."""
+    with duckdb.connect() as connection:
+        for path in sorted(files("proto.schema").iterdir(), key=lambda p: p.name):
+            if path.name.endswith(".sql"):
+                connection.execute(path.read_text())
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("type_name", "words"),
+    [
+        ("kind_word", Kind),
+        ("role_word", Role),
+        ("state_word", State),
+        ("reason_word", Reason),
+        ("validity_word", Validity),
+        ("operation_word", Operation),
+        ("failure_word", Failure),
+        ("stamp_word", StampSource),
+    ],
+)
+def test_the_store_knows_exactly_the_words(
+    store: duckdb.DuckDBPyConnection, type_name: str, words: type[StrEnum]
+) -> None:
+    """An enumeration of the store holds the words of the model, in their order."""
+    held = store.execute(f"SELECT enum_range(NULL::{type_name})").fetchall()[0][0]
+    assert held == [word.value for word in words]
+
+
+def test_every_table_and_view_says_what_it_is(store: duckdb.DuckDBPyConnection) -> None:
+    """Each table and view carries a comment in the file itself."""
+    silent = store.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE comment IS NULL AND NOT internal "
+        "UNION ALL "
+        "SELECT view_name FROM duckdb_views() WHERE comment IS NULL AND NOT internal"
+    ).fetchall()
+    assert silent == []
+
+
+def test_results_keep_every_field_of_a_row(store: duckdb.DuckDBPyConnection) -> None:
+    """No field of a Result is lost in the table but for its change of unit."""
+    held = {row[0] for row in store.execute("DESCRIBE results").fetchall()}
+    fields = {name for name in Result.__slots__ if name not in held}
+    assert {name for name in fields if not _in_another_unit(name, held)} == set()
+
+
+def _in_another_unit(name: str, held: set[str]) -> bool:
+    return name.removesuffix("_us") in held or name.replace("_us", "_ms") in held
+
+
+PLAN = "INSERT INTO plans VALUES ('p', 1, 1, 7, 1000000, 250000, '2026-01-01 00:00:00.1', ?)"
+
+
+def test_a_slot_that_never_came_is_unreported(store: duckdb.DuckDBPyConnection) -> None:
+    """The ledger names each due slot once, and those without a row as unreported."""
+    store.execute(PLAN, ["2026-01-01 00:00:03"])
+    store.execute(
+        "INSERT INTO results BY NAME SELECT TIMESTAMP '2026-01-01 00:00:01.25' AS slot_at, "
+        "TIMESTAMP '2026-01-01 00:00:02' AS received_at, 'p' AS probe_id, 'b' AS boot_id, 1 AS seq,"
+        "7 AS check_no, 'c' AS check_id, 'tcp' AS kind, 's' AS service, 'm' AS component, "
+        "'subject' AS role, 'v' AS vantage, 'measured' AS state, 4 AS family, 1 AS sent, 0 AS lost,"
+        "0 AS duplicates, 0 AS late, 'ok' AS validity"
+    )
+    states = store.execute("SELECT state FROM ledger ORDER BY slot_at").fetchall()
+    assert states == [("unreported",), ("measured",), ("unreported",)]
+
+
+def test_a_plan_still_in_force_is_due_up_to_the_last_report(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    """Nothing is called unreported that could not have been reported yet."""
+    store.execute(PLAN, [None])
+    store.execute("INSERT INTO batches VALUES ('p', 1, 1, 1, '2026-01-01 00:00:02')")
+    assert store.execute("SELECT count(*) FROM ledger").fetchall() == [(2,)]
