@@ -1,0 +1,1 @@
+"""Things that go wrong, each with the truth about itself."""
