@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
 
-.PHONY: setup demo test check lock proto clean
+.PHONY: setup demo test check wheel lock proto clean
 
 setup: $(VENV)/.ready
 
@@ -26,6 +26,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_proto.py --check
+
+wheel: setup
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	@ls dist/*.whl
 
 # Only when dependencies change; needs uv (pip install uv).
 lock:
