@@ -1,0 +1,60 @@
+"""From what one run learned to the row of its slot: validity, lateness and the clock's own error.
+
+Every slot handed out by the schedule ends here as exactly one row, measured or not run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from probe.core.clock import ClockEstimate
+from proto.model import Check, Reason, Result, State, Validity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockFacts:
+    """What was known of the wall clock while a check ran."""
+
+    estimate: ClockEstimate | None
+    stepped: bool  # the wall clock jumped between slot and end
+
+
+def measured(
+    result: Result, *, slot_at_us: int, lateness_us: int, check: Check, clock: ClockFacts
+) -> Result:
+    """The row of a slot that was run; a row that the runner itself declared not run stays so."""
+    estimate = clock.estimate
+    return replace(
+        result,
+        slot_at_us=slot_at_us,
+        lateness_us=lateness_us,
+        clock_offset_us=None if estimate is None else estimate.offset_us,
+        clock_error_us=None if estimate is None else estimate.error_us,
+        validity=_validity(result, lateness_us=lateness_us, check=check, clock=clock),
+    )
+
+
+def not_run(check: Check, *, slot_at_us: int, reason: Reason) -> Result:
+    """The row of a slot that was not run: it says nothing of the target, and says so."""
+    return Result(
+        check_no=check.check_no,
+        slot_at_us=slot_at_us,
+        started_at_us=None,
+        state=State.NOT_RUN,
+        reason=reason,
+        port=check.port,
+        family=check.family,
+    )
+
+
+def _validity(result: Result, *, lateness_us: int, check: Check, clock: ClockFacts) -> Validity:
+    """The gravest doubt wins: a probe's own fault, then the clock, then a late start."""
+    if result.failure is not None and result.failure.is_local:
+        return Validity.PROBE_FAULT
+    if result.validity is not Validity.OK:
+        return result.validity
+    if clock.stepped or (clock.estimate is not None and clock.estimate.suspect):
+        return Validity.CLOCK_SUSPECT
+    if lateness_us * 2 > check.interval_s * 1_000_000:
+        return Validity.LATE_START
+    return Validity.OK

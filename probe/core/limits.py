@@ -1,0 +1,148 @@
+"""The operator's limits: what no plan can make this machine do.
+
+The coordinator may be hostile or wrong; whoever hosts a probe sets these numbers in `probe.toml` and
+they hold whatever a plan says. A refused slot is a row `not_run` with the reason `policy` (the rate
+is forbidden) or `overloaded` (the machine has too much in flight), never silence.
+
+Rates are token buckets with the time passed in: a bucket holds what a second (or a minute) allows,
+so a burst can use that much at once and the long run never exceeds the rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from proto.model import Check, Kind, Plan, Reason
+
+INTERVAL_MIN_S: Final = 0.2
+"""No plan may ask for less: a quarter of the shortest interval that the lab uses."""
+
+CHECKS_MAX: Final = 20_000
+"""Checks in one plan: their heap and texts take 20 MB, which a 512 MB machine can spare."""
+
+TARGETS_MAX: Final = 50_000
+"""Buckets kept at a time; full ones are forgotten first, since a new one starts full too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Section `[limits]` of probe.toml."""
+
+    checks_per_s: float = 50.0
+    per_target_per_minute: float = 60.0
+    concurrent: int = 200
+    concurrent_https: int = 64  # handshakes cost 1 ms of CPU each and would bunch up
+    outstanding_icmp: int = 5000  # 3.9 kB each; 65,536 is what the sequence number can tell apart
+
+
+class Bucket:
+    """Tokens that refill with time: `rate_per_s` in the long run, `size` at once."""
+
+    __slots__ = ("_at_s", "_rate_per_s", "_size", "_tokens")
+
+    def __init__(self, *, rate_per_s: float, size: float, now_s: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._size = max(1.0, size)
+        self._tokens = self._size
+        self._at_s = now_s
+
+    def has(self, *, now_s: float) -> bool:
+        """Whether one can be taken now."""
+        self._refill(now_s)
+        # A hair below one counts as one: sums of floats may miss it by an ulp for ever.
+        return self._tokens >= 1.0 - 1e-9
+
+    def take(self) -> None:
+        """Take one that `has` saw."""
+        self._tokens -= 1.0
+
+    def full(self, *, now_s: float) -> bool:
+        """Whether it is as good as new."""
+        self._refill(now_s)
+        return self._tokens >= self._size
+
+    def _refill(self, now_s: float) -> None:
+        elapsed_s = max(0.0, now_s - self._at_s)
+        self._tokens = min(self._size, self._tokens + elapsed_s * self._rate_per_s)
+        self._at_s = max(self._at_s, now_s)
+
+
+def target_of(check: Check) -> str:
+    """Who receives the packets of a check, as far as the plan tells, in one spelling."""
+    name = check.server if check.kind is Kind.DNS and check.server else check.pinned or check.host
+    return name.lower().rstrip(".")
+
+
+def uses_tls(check: Check) -> bool:
+    """Whether a run costs a handshake."""
+    return check.use_tls or check.kind is Kind.TLS
+
+
+class Gate:
+    """Lets slots start within the limits. `now_s` is monotonic."""
+
+    __slots__ = ("_limits", "_running", "_running_tls", "_targets", "_total")
+
+    def __init__(self, limits: Limits, *, now_s: float) -> None:
+        self._limits = limits
+        self._running = 0
+        self._running_tls = 0
+        self._targets: dict[str, Bucket] = {}
+        rate = limits.checks_per_s
+        self._total = Bucket(rate_per_s=rate, size=rate, now_s=now_s)
+
+    @property
+    def running(self) -> int:
+        """Checks in flight."""
+        return self._running
+
+    def has_room(self, check: Check) -> bool:
+        """Whether it may run beside what runs already; if not, the slot waits."""
+        if self._running >= self._limits.concurrent:
+            return False
+        return not uses_tls(check) or self._running_tls < self._limits.concurrent_https
+
+    def admit(self, check: Check, *, now_s: float) -> Reason | None:
+        """None = counted as started; otherwise why the slot is refused, for good."""
+        target = self._target(target_of(check), now_s)
+        if not (self._total.has(now_s=now_s) and target.has(now_s=now_s)):
+            return Reason.POLICY
+        self._total.take()
+        target.take()
+        self._running += 1
+        self._running_tls += uses_tls(check)
+        return None
+
+    def finished(self, check: Check) -> None:
+        """A check that was admitted has ended."""
+        self._running -= 1
+        self._running_tls -= uses_tls(check)
+
+    def _target(self, name: str, now_s: float) -> Bucket:
+        bucket = self._targets.get(name)
+        if bucket is None:
+            if len(self._targets) >= TARGETS_MAX:
+                self._targets = {
+                    key: kept for key, kept in self._targets.items() if not kept.full(now_s=now_s)
+                }
+            per_minute = self._limits.per_target_per_minute
+            bucket = Bucket(rate_per_s=per_minute / 60, size=per_minute, now_s=now_s)
+            self._targets[name] = bucket
+        return bucket
+
+
+def plan_findings(plan: Plan) -> tuple[str, ...]:
+    """Why a plan as a whole is refused; empty = it may run within the limits."""
+    numbers = [check.check_no for check in plan.checks]
+    findings = []
+    if len(numbers) > CHECKS_MAX:
+        findings.append(f"plan has {len(numbers)} checks; at most {CHECKS_MAX} are run")
+    if len(set(numbers)) < len(numbers):
+        findings.append("plan names a check_no twice; rows could not be told apart")
+    findings.extend(
+        f"check {check.check_id}: interval_s is {check.interval_s}; at least {INTERVAL_MIN_S} is run"
+        for check in plan.checks
+        if check.interval_s < INTERVAL_MIN_S
+    )
+    return tuple(findings)
