@@ -1,0 +1,212 @@
+"""Accept, duplicate, or reject with a reason: every report is hostile input until it is stored.
+
+A report is judged in three steps, each as late and as wide as it can be.
+
+1. The envelope, before anything is unpacked: its sizes bound what unpacking may cost.
+2. The name `(probe, epoch, seq)`, against the high-water mark of its epoch: a report that was
+   committed before is acknowledged again and stored once. A probe sends an epoch's reports in
+   order, so one number per epoch is enough, and it is written in the transaction that stores the
+   rows: there is no instant at which one is durable and the other is not.
+3. The columns of all reports of a commit group at once. Checking row by row in Python costs more
+   than storing them; a numpy reduction per column costs a few microseconds for thousands of rows.
+   Every finding is brought back to the report that it came in, so that one bad report costs its
+   neighbours nothing.
+
+The columns are those of the wire (proto/columns.py), still encoded: unsigned integers in which a
+nullable column carries value + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from proto.columns import COLUMNS, Column, Encoding
+from proto.model import State
+
+Integers = npt.NDArray[np.integer[Any]]
+Flags = npt.NDArray[np.bool_]
+Stamps = npt.NDArray[np.int64]
+
+ROWS_MAX: Final = 20_000
+"""Rows in one report, as proto/codec.py allows them."""
+
+RAW_BYTES_MAX: Final = 4 << 20
+"""Bytes of one unpacked report: 20,000 rows of at most 200 bytes; bounds what one batch may cost."""
+
+FUTURE_MAX_US: Final = 24 * 3600 * 1_000_000
+"""A slot further ahead of its arrival than this is impossible: certificates are back-dated two
+days, so a clock that is off by more cannot even connect for long."""
+
+AHEAD_US: Final = 300 * 1_000_000
+"""A slot ahead of its arrival by more than this marks the row `clock_suspect`; method.md's bound."""
+
+PAST_MAX_US: Final = 400 * 24 * 3600 * 1_000_000
+"""A slot older than this is impossible: a full spool of the slowest probe is younger."""
+
+START_MAX_US: Final = 24 * 3600 * 1_000_000
+"""A check that started this far from its slot was not that slot."""
+
+_SMALL: Final = 65_535
+_WIDE: Final = 4_294_967_294
+_TIME_US_MAX: Final = 600_000_000
+"""No check may take ten minutes; a longer time is a broken clock, not a slow network."""
+
+_HIGHEST: Final[Mapping[str, int]] = {
+    "port": _SMALL, "sent": _SMALL, "lost": _SMALL, "duplicates": _SMALL, "late": _SMALL,
+    "retransmits": _SMALL, "http_status": 999, "body_bytes": _WIDE, "cert_verify": _SMALL,
+    "dns_rcode": 4095, "dns_ttl_s": _WIDE, "icmp_type": 255, "icmp_code": 255, "family": 6,
+    "clock_error_us": _WIDE,
+}  # fmt: skip
+
+TEXT_MAX: Final = 2048
+"""Characters of one text: a redirect's Location is the longest that is worth keeping."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchName:
+    """What names a report for ever. `epoch` is new at every start of the probe."""
+
+    probe_id: str
+    epoch: int
+    seq: int
+
+
+def refuse_envelope(*, rows: int, seq: int, raw_bytes: int, body_bytes: int) -> str | None:
+    """Why a batch cannot be unpacked, from its envelope alone; None when it can."""
+    if seq < 1:
+        return "seq is 0; it counts from 1"
+    if not 1 <= rows <= ROWS_MAX:
+        return f"rows is {rows}; 1 to {ROWS_MAX} are allowed"
+    if not 1 <= raw_bytes <= RAW_BYTES_MAX:
+        return f"raw_bytes is {raw_bytes}; 1 to {RAW_BYTES_MAX} are allowed"
+    if body_bytes < 1:
+        return "body is empty"
+    return None
+
+
+def name_fates(
+    names: Sequence[BatchName], marks: Mapping[tuple[str, int], int]
+) -> tuple[tuple[bool, ...], dict[tuple[str, int], int]]:
+    """Which of these reports are fresh, in order, and the marks after them.
+
+    `marks` gives the highest committed seq of each (probe, epoch). A report at or below its mark is
+    a duplicate, also of one that comes earlier in `names`.
+    """
+    after: dict[tuple[str, int], int] = {}
+    fresh = []
+    for name in names:
+        key = (name.probe_id, name.epoch)
+        mark = after.get(key, marks.get(key, 0))
+        fresh.append(name.seq > mark)
+        if name.seq > mark:
+            after[key] = name.seq
+    return tuple(fresh), after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The merged columns of several reports. Report i owns `rows[i]` consecutive rows.
+
+    `columns` are still encoded; `slot_us` and `start_delta_us` are decoded (0 where not started).
+    `texts[i]` is the size of report i's dictionary, `received_us[i]` its arrival, and `allowed[i]`
+    says for every check number whether that probe was ever asked to run it.
+    """
+
+    rows: npt.NDArray[np.int64]
+    texts: npt.NDArray[np.int64]
+    received_us: Stamps
+    columns: Mapping[str, Integers]
+    check_no: npt.NDArray[np.int64]
+    slot_us: Stamps
+    start_delta_us: Stamps
+    started: Flags
+    allowed: Sequence[Flags]
+
+
+def refuse_group(group: Group) -> tuple[str | None, ...]:
+    """Why each report of the group cannot be stored; None where it can."""
+    reasons: list[str | None] = [None] * len(group.rows)
+    firsts = np.cumsum(group.rows) - group.rows
+    for reason, bad in _findings(group):
+        if bad.any():
+            for i in np.flatnonzero(np.logical_or.reduceat(bad, firsts)).tolist():
+                reasons[i] = reasons[i] or reason
+    for i, first in enumerate(firsts.tolist()):
+        if reasons[i] is None:
+            mine = group.check_no[first : first + group.rows[i]]
+            reasons[i] = _foreign(mine, group.allowed[i])
+    return tuple(reasons)
+
+
+def _findings(group: Group) -> list[tuple[str, Flags]]:
+    texts = np.repeat(group.texts, group.rows)
+    found = [(f"{c.name} is out of range", _out_of_range(c, group, texts)) for c in COLUMNS]
+    found += _impossible_times(group)
+    found += _contradictions(group)
+    return found
+
+
+def _out_of_range(column: Column, group: Group, texts: npt.NDArray[np.int64]) -> Flags:
+    values = group.columns[column.name]
+    if column.encoding is Encoding.TEXT:
+        return np.asarray(values > texts)
+    if column.encoding is Encoding.ZIGZAG:
+        return np.asarray(values > np.uint64(1 << 53))
+    highest = len(column.words) - 1 if column.words else _HIGHEST.get(column.name, _TIME_US_MAX)
+    return np.asarray(values > highest + (column.encoding is Encoding.PLUS_ONE))
+
+
+def _impossible_times(group: Group) -> list[tuple[str, Flags]]:
+    ahead = group.slot_us - np.repeat(group.received_us, group.rows)
+    return [
+        ("slot_at lies more than a day after its arrival", ahead > FUTURE_MAX_US),
+        ("slot_at lies more than 400 days before its arrival", ahead < -PAST_MAX_US),
+        (
+            "started_at lies more than a day from its slot",
+            np.abs(group.start_delta_us) > START_MAX_US,
+        ),
+    ]
+
+
+def _contradictions(group: Group) -> list[tuple[str, Flags]]:
+    column = group.columns
+    measured = column["state"] == tuple(State).index(State.MEASURED)
+    low, middle, high = (column[f"rtt_us_{name}"] for name in ("min", "median", "max"))
+    return [
+        ("family is neither 4 nor 6", (column["family"] != 4) & (column["family"] != 6)),
+        ("more attempts lost than sent", column["lost"] > column["sent"]),
+        ("a measured row has no start", measured & ~group.started),
+        ("a measured row has a reason not to run", measured & (column["reason"] != 0)),
+        ("a row that did not run gives no reason", ~measured & (column["reason"] == 0)),
+        ("a row that did not run has attempts", ~measured & (column["sent"] != 0)),
+        (
+            "operation and failure disagree",
+            (column["operation"] == 0) != (column["failure"] == 0),
+        ),
+        ("rtt_us_min exceeds rtt_us_median", (low > middle) & (middle != 0)),
+        ("rtt_us_median exceeds rtt_us_max", (middle > high) & (high != 0)),
+    ]
+
+
+def _foreign(check_no: npt.NDArray[np.int64], allowed: Flags) -> str | None:
+    known = allowed[np.minimum(check_no, len(allowed) - 1)] & (check_no < len(allowed))
+    if known.all():
+        return None
+    return f"check {check_no[np.argmin(known)]} was never in a plan of this probe"
+
+
+def ahead_of_arrival(group: Group) -> Flags:
+    """Rows whose slot lies in the future of their arrival: their clock cannot be right."""
+    return np.asarray(group.slot_us - np.repeat(group.received_us, group.rows) > AHEAD_US)
+
+
+def allowed_checks(check_nos: Sequence[int]) -> Flags:
+    """A table indexed by check number; its last entry is never set, so that it is never empty."""
+    allowed = np.zeros(max(check_nos, default=-1) + 2, dtype=np.bool_)
+    allowed[list(check_nos)] = True
+    return allowed

@@ -1,0 +1,42 @@
+"""What the parts of a running coordinator share, and the shape of a part.
+
+A part ("service") is an asynchronous context manager over the runtime: it binds its ports and
+starts its loops on entry, yields the addresses it serves, and stops them on exit. They are entered
+in order and left in reverse, so that a part may rely on those before it for as long as it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coordinator.configs import Configs
+    from coordinator.presence import Presence
+    from coordinator.rpc.authority import Authority
+    from coordinator.store.registry import Registry
+    from coordinator.store.writer import Store
+
+WallClock = Callable[[], int]
+"""Microseconds since 1970-01-01 UTC."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Runtime:
+    """Everything that is alive in one coordinator."""
+
+    data_dir: Path
+    wall: WallClock
+    store: Store  # results, cells, verdicts: run_in_store() to write, cursor() to read
+    registry: Registry  # tokens and probes
+    authority: Authority  # the coordinator's own CA
+    configs: Configs  # .config and .version in force
+    presence: Presence  # who is connected and what it last said
+    addresses: dict[str, str] = field(default_factory=dict)  # door -> HOST:PORT really bound
+
+
+Service = Callable[[Runtime], AbstractAsyncContextManager[Mapping[str, str]]]
+"""Entered with the runtime; yields the doors it opened, such as {"web": "127.0.0.1:8080"}."""

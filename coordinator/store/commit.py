@@ -1,0 +1,276 @@
+"""One commit group: many reports, one transaction, and one bad report costs the others nothing.
+
+The group is judged as a whole (coordinator.core.intake), the refused are left out, the rest is
+merged again and inserted with its high-water marks. Should the store itself refuse the rows, the
+group is halved until the report at fault stands alone: a poison report would otherwise fail every
+group it is in, for ever, and hold up the whole fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from coordinator.core.intake import BatchName, Flags, ahead_of_arrival, name_fates, refuse_group
+from coordinator.store.certificates import read_certificate
+from coordinator.store.merge import Merged, merge, unzigzag
+from coordinator.store.rows import BatchRow, CertificateRow, RejectRow, Row, insert_rows
+from coordinator.store.statements import statement
+from proto.codec import fingerprint
+from proto.columns import COLUMNS, Encoding
+
+DATA_ERRORS: Final = (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError, ValueError)
+"""What DuckDB raises for rows it cannot take, as opposed to a disk or a process in trouble."""
+
+
+_LOG: Final = structlog.get_logger("store")
+
+
+class Fate(StrEnum):
+    """What became of a report."""
+
+    COMMITTED = "committed"  # durable: acknowledge
+    DUPLICATE = "duplicate"  # durable since before: acknowledge again
+    REJECTED = "rejected"  # will never be taken: say why
+    DEFERRED = "deferred"  # the store is in trouble: the probe keeps it and comes again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One report that passed `check_body`. `reply` is called on the event loop, exactly once."""
+
+    name: BatchName
+    rows: int
+    body: bytes = field(repr=False)
+    received_at_us: int
+    reply: Callable[[Fate, str], None] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Where a drill may strike: called inside the commit. A production store is given none."""
+
+    before_insert: Callable[[Sequence[Arrival]], None] | None = None
+    before_commit: Callable[[], None] | None = None
+    after_commit: Callable[[], None] | None = None
+
+
+@dataclass(slots=True)
+class Known:
+    """What the store remembers in memory; rebuilt from its tables at every opening."""
+
+    marks: dict[tuple[str, int], int]
+    allowed: dict[str, Flags]
+    fingerprints: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A report with its fate and, where it was rejected, the reason."""
+
+    arrival: Arrival
+    fate: Fate
+    reason: str = ""
+
+
+_NOTHING_ALLOWED = np.zeros(1, dtype=np.bool_)
+
+
+def commit_group(
+    con: duckdb.DuckDBPyConnection,
+    arrivals: Sequence[Arrival],
+    rows: Sequence[Row],
+    *,
+    known: Known,
+    faults: Faults,
+) -> list[Decided]:
+    """Store what can be stored and say what became of each report.
+
+    Raises duckdb.Error when the store is in trouble: then nothing of the group is durable, unless
+    it had been halved, and a report that is durable is a duplicate when it comes again.
+    """
+    try:
+        return _commit(con, arrivals, rows, known=known, faults=faults)
+    except DATA_ERRORS as error:
+        roll_back(con)
+        if len(arrivals) + len(rows) == 0:
+            raise
+        if len(arrivals) > 1:
+            middle = len(arrivals) // 2
+            first = commit_group(con, arrivals[:middle], rows, known=known, faults=faults)
+            return first + commit_group(con, arrivals[middle:], (), known=known, faults=faults)
+        if not arrivals:
+            return _each_row(con, rows, known=known, faults=faults)
+        reason = f"the store refused its rows: {str(error).splitlines()[0][:200]}"
+        refusal = _refusal(arrivals[0], reason)
+        commit_group(con, (), (*rows, refusal), known=known, faults=faults)
+        return [Decided(arrivals[0], Fate.REJECTED, reason)]
+
+
+def roll_back(con: duckdb.DuckDBPyConnection) -> None:
+    """Undo what is open. In this order: unregistering inside an aborted transaction raises too."""
+    with suppress(duckdb.Error):
+        con.execute("ROLLBACK")
+    for name in ("incoming", "arriving"):
+        with suppress(duckdb.Error):
+            con.unregister(name)
+
+
+def _each_row(
+    con: duckdb.DuckDBPyConnection, rows: Sequence[Row], *, known: Known, faults: Faults
+) -> list[Decided]:
+    """Rows beside results that do not fit are dropped alone: they are a probe's own claims."""
+    if len(rows) > 1:
+        for row in rows:
+            commit_group(con, (), (row,), known=known, faults=faults)
+    else:
+        _LOG.warning("row beside results dropped, the store refused it", row=repr(rows[0])[:300])
+    return []
+
+
+def _commit(
+    con: duckdb.DuckDBPyConnection,
+    arrivals: Sequence[Arrival],
+    rows: Sequence[Row],
+    *,
+    known: Known,
+    faults: Faults,
+) -> list[Decided]:
+    if faults.before_insert:
+        faults.before_insert(arrivals)
+    decided, fresh, merged, marks = _judge(arrivals, known)
+    refused = [_refusal(one.arrival, one.reason) for one in decided if one.fate is Fate.REJECTED]
+    certificates = [] if merged is None else _certificates(merged, fresh, known.fingerprints)
+    con.execute("BEGIN TRANSACTION")
+    if merged is not None:
+        _insert_results(con, merged, fresh)
+    insert_rows(con, (*rows, *refused, *certificates, *map(_batch_row, fresh)))
+    if faults.before_commit:
+        faults.before_commit()
+    con.execute("COMMIT")
+    if faults.after_commit:
+        faults.after_commit()
+    known.marks.update(marks)
+    known.fingerprints.update(row.cert_sha256 for row in certificates)
+    return decided
+
+
+def _judge(
+    arrivals: Sequence[Arrival], known: Known
+) -> tuple[list[Decided], list[Arrival], Merged | None, Mapping[tuple[str, int], int]]:
+    """Duplicates by their marks, then the columns of all the rest at once."""
+    fresh_flags, _ = name_fates([arrival.name for arrival in arrivals], known.marks)
+    fresh = [arrival for arrival, is_fresh in zip(arrivals, fresh_flags, strict=True) if is_fresh]
+    fates = {id(arrival): (Fate.COMMITTED, "") for arrival in fresh}
+    merged = _merged(fresh, known)
+    reasons = refuse_group(merged.group) if merged else ()
+    if any(reasons):
+        refused = {id(a): (Fate.REJECTED, r) for a, r in zip(fresh, reasons, strict=True) if r}
+        fates.update(refused)
+        fresh = [arrival for arrival in fresh if id(arrival) not in refused]
+        merged = _merged(fresh, known)
+    decided = [Decided(a, *fates.get(id(a), (Fate.DUPLICATE, ""))) for a in arrivals]
+    _, marks = name_fates([arrival.name for arrival in fresh], known.marks)
+    return decided, fresh, merged, marks
+
+
+def _merged(arrivals: Sequence[Arrival], known: Known) -> Merged | None:
+    if not arrivals:
+        return None
+    return merge(
+        [arrival.body for arrival in arrivals],
+        received_us=[arrival.received_at_us for arrival in arrivals],
+        allowed=[known.allowed.get(a.name.probe_id, _NOTHING_ALLOWED) for a in arrivals],
+    )
+
+
+def _refusal(arrival: Arrival, reason: str) -> RejectRow:
+    return RejectRow(
+        received_at_us=arrival.received_at_us,
+        probe_id=arrival.name.probe_id,
+        epoch=arrival.name.epoch,
+        seq=arrival.name.seq,
+        row_count=arrival.rows,
+        reason=reason,
+    )
+
+
+def _batch_row(arrival: Arrival) -> BatchRow:
+    return BatchRow(
+        probe_id=arrival.name.probe_id,
+        epoch=arrival.name.epoch,
+        seq=arrival.name.seq,
+        row_count=arrival.rows,
+        received_at_us=arrival.received_at_us,
+    )
+
+
+def _insert_results(
+    con: duckdb.DuckDBPyConnection, merged: Merged, arrivals: Sequence[Arrival]
+) -> None:
+    con.register("incoming", _incoming(merged))
+    con.register("arriving", _arriving(arrivals))
+    inserted = con.execute(statement("insert_results"), {"texts": list(merged.texts)}).fetchall()[
+        0
+    ][0]
+    con.unregister("incoming")
+    con.unregister("arriving")
+    expected = int(merged.group.rows.sum())
+    if inserted != expected:
+        raise ValueError(f"{inserted} of {expected} rows found their check and their probe")
+
+
+def _incoming(merged: Merged) -> dict[str, npt.NDArray[Any]]:
+    """The columns as DuckDB scans them, without a copy."""
+    group = merged.group
+    columns: dict[str, npt.NDArray[Any]] = {**group.columns, **merged.text_columns}
+    for column in COLUMNS:
+        if column.encoding is Encoding.ZIGZAG:
+            raw = group.columns[column.name].astype(np.uint64)
+            columns[f"{column.name}_known"] = raw > 0
+            columns[column.name] = unzigzag(raw - (raw > 0))
+    return {
+        **columns,
+        "report_no": np.repeat(np.arange(len(group.rows)), group.rows),
+        "check_no": group.check_no,
+        "slot_us": group.slot_us,
+        "started": group.started,
+        "start_delta_us": group.start_delta_us,
+        "ahead": ahead_of_arrival(group),
+    }
+
+
+def _arriving(arrivals: Sequence[Arrival]) -> dict[str, npt.NDArray[Any]]:
+    return {
+        "report_no": np.arange(len(arrivals)),
+        "probe_id": np.array([a.name.probe_id for a in arrivals], dtype=object),
+        "boot_id": np.array([f"{a.name.epoch:016x}" for a in arrivals], dtype=object),
+        "seq": np.array([a.name.seq for a in arrivals], dtype=np.uint64),
+        "received_us": np.array([a.received_at_us for a in arrivals], dtype=np.int64),
+    }
+
+
+def _certificates(
+    merged: Merged, arrivals: Sequence[Arrival], seen: set[str]
+) -> list[CertificateRow]:
+    """Certificates not seen before, each once."""
+    new: dict[str, CertificateRow] = {}
+    for report, der in merged.certificates:
+        sha256 = fingerprint(der)
+        if sha256 not in seen and sha256 not in new:
+            arrival = arrivals[report]
+            new[sha256] = read_certificate(
+                der,
+                sha256=sha256,
+                probe_id=arrival.name.probe_id,
+                seen_at_us=arrival.received_at_us,
+            )
+    return list(new.values())

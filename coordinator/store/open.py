@@ -1,0 +1,77 @@
+"""Open the store: created so that older readers can open it, limited so that it cannot eat the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from analysis.store import migrate
+from proto.model import SoundingsError
+
+STORAGE_VERSION: Final = "v1.5.0"
+"""Files of DuckDB 2.0 in its own newest format cannot be read by 1.5, which users still have."""
+
+MEMORY_LIMIT: Final = "1GB"
+"""Ingest needs a tenth of it; judging reads one hour at a time."""
+
+TEMP_LIMIT: Final = "4GB"
+"""Without it a bad query may spill until the disk is full, and take ingest down with it."""
+
+
+class StoreLockedError(SoundingsError):
+    """Another process has the store open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One open store. Other connections to it are cursors of `root`, which runs nothing itself."""
+
+    root: duckdb.DuckDBPyConnection
+    writer: duckdb.DuckDBPyConnection
+
+    def close(self) -> None:
+        """Close both, writer first."""
+        self.writer.close()
+        self.root.close()
+
+
+def open_store(path: Path) -> Opened:
+    """Open or create the results store and bring its schema up to date.
+
+    Raises:
+        StoreLockedError: another process has it open.
+        analysis.store.SchemaError: a newer program wrote it.
+    """
+    root = connect(path)
+    try:
+        migrate(root)
+        return Opened(root, root.cursor())
+    except BaseException:
+        root.close()
+        raise
+
+
+def connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """Connect to one of the coordinator's files."""
+    try:
+        con = duckdb.connect(
+            path,
+            config={
+                "storage_compatibility_version": STORAGE_VERSION,
+                "memory_limit": MEMORY_LIMIT,
+                "max_temp_directory_size": TEMP_LIMIT,
+            },
+        )
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise StoreLockedError(
+                f"{path} is open in another process; one coordinator at a time may use a data "
+                f"directory, stop the other one or name another --data"
+            ) from error
+        raise
+    con.execute("SET GLOBAL TimeZone = 'UTC'")
+    con.execute("SET enable_progress_bar = false")  # it prints into logs
+    return con

@@ -1,0 +1,176 @@
+"""Rows that are written beside results: one frozen value per table, inserted a column at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import duckdb
+
+from coordinator.store.statements import statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRow:
+    """A report that is committed with this row."""
+
+    probe_id: str
+    epoch: int
+    seq: int
+    row_count: int
+    received_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectRow:
+    """A report that was refused for good."""
+
+    received_at_us: int
+    probe_id: str
+    epoch: int | None
+    seq: int | None
+    row_count: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatRow:
+    """What a probe said of itself."""
+
+    received_at_us: int
+    sent_at_us: int
+    probe_id: str
+    plan_version: int
+    uptime_s: float
+    rss_bytes: int | None
+    cpu_s: float
+    spool_bytes: int
+    spool_rows: int
+    evicted_rows: int
+    queue_depth: int
+    lateness_ms_p99: float | None
+    receive_drops: int | None
+    clock_synchronised: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """A connect, a disconnect, a refusal or a silence."""
+
+    at_us: int
+    probe_id: str
+    what: str
+    boot_id: str | None = None
+    version: str | None = None
+    detail: str | None = None
+    backlog_rows: int | None = None
+    evicted_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockRow:
+    """Coordinator minus probe as the probe estimated it, with its bound."""
+
+    at_us: int
+    probe_id: str
+    offset_ms: float
+    error_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRow:
+    """A leaf certificate as received and, where it parsed, as read."""
+
+    cert_sha256: str
+    seen_at_us: int
+    probe_id: str
+    subject: str | None
+    issuer: str | None
+    names: str | None
+    not_before_us: int | None
+    not_after_us: int | None
+    der: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRow:
+    """A vantage point as declared."""
+
+    probe_id: str
+    name: str
+    vantage_asn: int | None
+    vantage_country: str | None
+    provider: str | None
+    labels: str
+    state: str
+    recorded_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRow:
+    """A check as one configuration version defines it."""
+
+    check_no: int
+    check_id: str
+    kind: str
+    service: str
+    component: str
+    role: str
+    host: str
+    port: int | None
+    family: int
+    interval_s: float
+    timeout_s: float
+    target_asn: int | None
+    target_prefix: str | None
+    config_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """One check of the plan that a probe follows."""
+
+    probe_id: str
+    plan_version: int
+    config_version: int
+    check_no: int
+    interval_us: int
+    phase_us: int
+    from_at_us: int
+
+
+Row = (
+    BatchRow
+    | RejectRow
+    | HeartbeatRow
+    | SessionRow
+    | ClockRow
+    | CertificateRow
+    | ProbeRow
+    | CheckRow
+    | PlanRow
+)
+
+_INSERTS: Final[dict[type[Any], str]] = {
+    BatchRow: "insert_batches",
+    RejectRow: "insert_rejects",
+    HeartbeatRow: "insert_heartbeats",
+    SessionRow: "insert_sessions",
+    ClockRow: "insert_clock_offsets",
+    CertificateRow: "insert_certificates",
+    ProbeRow: "insert_probes",
+    CheckRow: "insert_checks",
+    PlanRow: "insert_plans",
+}
+
+
+def insert_rows(con: duckdb.DuckDBPyConnection, rows: Iterable[Row]) -> None:
+    """Insert rows of any of these tables, one statement per table, in the caller's transaction."""
+    by_table: dict[type[Any], list[Row]] = {}
+    for row in rows:
+        by_table.setdefault(type(row), []).append(row)
+    for table, members in by_table.items():
+        names = [field.name for field in fields(table)]
+        columns = {name: [getattr(row, name) for row in members] for name in names}
+        con.execute(statement(_INSERTS[table]), columns).fetchall()

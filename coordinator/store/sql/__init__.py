@@ -1,0 +1,1 @@
+"""SQL of the write side, one statement per file."""

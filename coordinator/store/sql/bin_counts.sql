@@ -1,0 +1,23 @@
+-- How many rows each bin holds up to $as_of, how many of them the last count knew of, and how many
+-- rows the last count rested on. The two latter differ only if a row was committed late.
+WITH bins AS (SELECT unnest($bins) AS bin_at),
+counted AS (
+    SELECT bin_at, max(result_rows) AS result_rows, max(rolled_at) AS rolled_at
+    FROM rollups
+    WHERE bin_s * 1000000 = $bin_us
+    GROUP BY ALL
+)
+SELECT
+    bins.bin_at,
+    count(r.slot_at) AS result_rows,
+    count(r.slot_at) FILTER (WHERE r.received_at <= counted.rolled_at) AS known_rows,
+    any_value(counted.result_rows) AS counted_rows,
+    any_value(counted.rolled_at) AS rolled_at
+FROM bins
+LEFT JOIN counted ON counted.bin_at = bins.bin_at
+LEFT JOIN results AS r
+    ON r.slot_at >= bins.bin_at
+    AND r.slot_at < bins.bin_at + to_microseconds($bin_us)
+    AND r.received_at <= $as_of
+GROUP BY bins.bin_at
+ORDER BY bins.bin_at

@@ -1,0 +1,11 @@
+-- Connects, disconnects and refusals of probes.
+INSERT INTO sessions
+SELECT
+    make_timestamp(unnest(CAST($at_us AS BIGINT[]))),
+    unnest(CAST($probe_id AS VARCHAR[])),
+    unnest(CAST($what AS VARCHAR[])),
+    unnest(CAST($boot_id AS VARCHAR[])),
+    unnest(CAST($version AS VARCHAR[])),
+    unnest(CAST($detail AS VARCHAR[])),
+    unnest(CAST($backlog_rows AS UBIGINT[])),
+    unnest(CAST($evicted_rows AS UBIGINT[]))

@@ -1,0 +1,1 @@
+SELECT cert_sha256 FROM certificates

@@ -1,0 +1,314 @@
+"""The one writer of the store: a thread that commits in groups, and the door to it from asyncio.
+
+A commit costs a disk flush whatever it carries, so reports that arrive within `GROUP_WINDOW_S`
+share one. Nobody waits for it: a probe's spool keeps a report until its acknowledgement, and the
+acknowledgement leaves only after COMMIT returned. Everything else that writes (rows beside
+results, cells, verdicts, plans) goes through the same thread, between or within groups, because
+the store takes one writer at a time and a conflict would cost a group of reports.
+
+When the store is in trouble (disk full, a fatal error) nothing is acknowledged: reports are handed
+back as deferred, the connection is opened anew, and the next group tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import duckdb
+import structlog
+
+from coordinator.core.intake import allowed_checks
+from coordinator.store.commit import Arrival, Decided, Fate, Faults, Known, commit_group, roll_back
+from coordinator.store.open import Opened, open_store
+from coordinator.store.rows import Row
+from coordinator.store.statements import statement
+from proto.model import SoundingsError
+
+T = TypeVar("T")
+
+GROUP_WINDOW_S: Final = 0.1
+"""Nearly all of the gain of grouping; longer windows only delay acknowledgements."""
+
+GROUP_REPORTS_MAX: Final = 2000
+"""Reports in one transaction: at 200 rows each, half a second of inserting at most."""
+
+PENDING_ROWS_MAX: Final = 50_000
+"""Rows beside results that wait while the store is in trouble; then the oldest are dropped."""
+
+
+class StoreUnavailableError(SoundingsError):
+    """The store cannot be written at the moment; what was asked did not happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    fn: Callable[[duckdb.DuckDBPyConnection], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the writer did since it started; read from any thread, written by its own."""
+
+    accepted: int = 0
+    committed: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    deferred: int = 0
+    rows: int = 0
+    commits: int = 0
+    dropped_rows: int = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    arrivals: list[Arrival] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+
+_STOP: Final = object()
+
+
+class Store:
+    """The results store of a running coordinator.
+
+    `free_bytes` tells the space left on its disk; below `free_mark_bytes` nothing is taken.
+    `monotonic` is the clock of the group window.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        free_bytes: Callable[[], int],
+        free_mark_bytes: int = 0,
+        faults: Faults = Faults(),  # noqa: B008  # frozen and empty
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._free_bytes = free_bytes
+        self._free_mark_bytes = free_mark_bytes
+        self._faults = faults
+        self._monotonic = monotonic
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._log = structlog.get_logger("store")
+        self._opened: Opened = open_store(path)
+        self._known = _read_known(self._opened.writer)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._leftover: list[Row] = []
+        self.counts = Counts()
+        self.trouble: str | None = None  # why nothing is taken at the moment
+
+    # --- from the event loop ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the writer thread; replies are delivered on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Commit what was submitted, deliver the replies, close the file."""
+        self._queue.put(_STOP)
+        await asyncio.to_thread(self._thread.join)
+        self._opened.close()
+
+    def submit(self, arrival: Arrival) -> None:
+        """Hand over a report; its `reply` will be called on the loop."""
+        self.counts.accepted += 1
+        self._queue.put(arrival)
+
+    def record(self, row: Row) -> None:
+        """Write a row beside results with the next group; lost only if the store stays down."""
+        self._queue.put(row)
+
+    async def run_in_store(self, fn: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run `fn` on the writer's connection in a transaction of its own, between groups.
+
+        What `fn` raises rolls the transaction back and is raised here. Keep it short: ingest waits
+        meanwhile. Results must be fetched inside.
+
+        Raises:
+            StoreUnavailableError: the store is in trouble; nothing happened.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(_Call(fn, loop, future))
+        result: T = await future
+        return result
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection for reading, for one thread at a time; close it after use.
+
+        It dies with a duckdb.Error when the store had to be opened anew: take another.
+        """
+        cursor = self._opened.root.cursor()
+        cursor.execute("SET enable_progress_bar = false")
+        return cursor
+
+    def marks_of(self, probe_id: str) -> dict[int, int]:
+        """Highest committed seq of each epoch of one probe, oldest epoch first."""
+        marks = self._known.marks.copy()
+        return {epoch: seq for (owner, epoch), seq in marks.items() if owner == probe_id}
+
+    def allow(self, probe_id: str, check_nos: frozenset[int]) -> None:
+        """From now on this probe may report these checks, besides those it was ever asked for."""
+        before = self._known.allowed.get(probe_id)
+        known = frozenset() if before is None else frozenset(before.nonzero()[0].tolist())
+        if not check_nos <= known:
+            self._known.allowed[probe_id] = allowed_checks(sorted(known | check_nos))
+
+    # --- in the writer thread -----------------------------------------------------------------
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            group, after = self._collect()
+            if group.arrivals or group.rows:
+                self._commit(group)
+            if isinstance(after, _Call):
+                self._call(after)
+            going = after is not _STOP
+
+    def _collect(self) -> tuple[_Group, object]:
+        """Take what arrives within the window; a call or the end closes the group early."""
+        group = _Group()
+        item = self._queue.get()
+        end = self._monotonic() + GROUP_WINDOW_S
+        while not (isinstance(item, _Call) or item is _STOP):
+            (group.arrivals if isinstance(item, Arrival) else group.rows).append(item)
+            left = end - self._monotonic()
+            if left <= 0 or len(group.arrivals) >= GROUP_REPORTS_MAX:
+                return group, None
+            try:
+                item = self._queue.get(timeout=left)
+            except queue.Empty:
+                return group, None
+        return group, item
+
+    def _commit(self, group: _Group) -> None:
+        rows = self._leftover + group.rows
+        self._leftover = []
+        try:
+            self._check_space()
+            decided = commit_group(
+                self._opened.writer,
+                group.arrivals,
+                rows,
+                known=self._known,
+                faults=self._faults,
+            )
+        except (duckdb.Error, StoreUnavailableError, OSError) as error:
+            self._keep(rows)
+            decided = [Decided(a, Fate.DEFERRED, "storage") for a in group.arrivals]
+            self._in_trouble(error)
+        else:
+            self._out_of_trouble()
+        self._count(decided)
+        self._post(_deliver, decided)
+
+    def _check_space(self) -> None:
+        free = self._free_bytes()
+        if free < self._free_mark_bytes:
+            raise StoreUnavailableError(
+                f"{free >> 20} MiB free beside {self._path}, less than the mark of "
+                f"{self._free_mark_bytes >> 20} MiB; make room, probes keep their reports meanwhile"
+            )
+
+    def _keep(self, rows: list[Row]) -> None:
+        self.counts.dropped_rows += max(0, len(rows) - PENDING_ROWS_MAX)
+        self._leftover = rows[-PENDING_ROWS_MAX:]
+
+    def _count(self, decided: list[Decided]) -> None:
+        for one in decided:
+            self.counts.committed += one.fate is Fate.COMMITTED
+            self.counts.duplicate += one.fate is Fate.DUPLICATE
+            self.counts.rejected += one.fate is Fate.REJECTED
+            self.counts.deferred += one.fate is Fate.DEFERRED
+            self.counts.rows += one.arrival.rows if one.fate is Fate.COMMITTED else 0
+        self.counts.commits += 1
+
+    def _call(self, call: _Call) -> None:
+        con = self._opened.writer
+        try:
+            con.execute("BEGIN TRANSACTION")
+            result = call.fn(con)
+            con.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001  # belongs to the caller, who gets it
+            with suppress(duckdb.Error):
+                con.execute("ROLLBACK")
+            if isinstance(error, duckdb.FatalException):
+                self._in_trouble(error)
+                error = StoreUnavailableError(str(error))
+            self._post(_fail, call.future, error)
+        else:
+            self._post(_fulfil, call.future, result)
+
+    def _in_trouble(self, error: Exception) -> None:
+        """Nothing was acknowledged. A fatal error leaves the open file dead: open it anew."""
+        if self.trouble is None:
+            self._log.error("store in trouble, nothing is acknowledged", error=str(error)[:300])
+        self.trouble = str(error).splitlines()[0][:300]
+        if isinstance(error, StoreUnavailableError):
+            return
+        roll_back(self._opened.writer)
+        try:
+            self._opened.writer.execute("SELECT 1").fetchall()
+        except duckdb.Error:
+            self._open_anew()
+
+    def _open_anew(self) -> None:
+        with suppress(duckdb.Error):
+            self._opened.close()
+        try:
+            self._opened = open_store(self._path)
+            self._known = _read_known(self._opened.writer, keep=self._known)
+        except (duckdb.Error, SoundingsError) as again:
+            self._log.error("store cannot be opened anew yet", error=str(again)[:300])
+
+    def _out_of_trouble(self) -> None:
+        if self.trouble is not None:
+            self._log.info("store takes reports again")
+            self.trouble = None
+
+    def _post(self, fn: Callable[..., None], *args: Any) -> None:
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop is gone: nobody waits for the reply any more
+            self._loop.call_soon_threadsafe(fn, *args)
+
+
+def _deliver(decided: list[Decided]) -> None:
+    for one in decided:
+        one.arrival.reply(one.fate, one.reason)
+
+
+def _fulfil(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _read_known(con: duckdb.DuckDBPyConnection, *, keep: Known | None = None) -> Known:
+    """What the tables say of marks, plans and certificates; `keep` adds plans sent since."""
+    con.execute(statement("current_checks")).fetchall()
+    con.execute(statement("current_probes")).fetchall()
+    marks = {(p, e): s for p, e, s in con.execute(statement("read_marks")).fetchall()}
+    planned = con.execute(statement("read_planned")).fetchall()
+    allowed = {probe_id: allowed_checks(numbers) for probe_id, numbers in planned}
+    if keep is not None:
+        allowed.update(keep.allowed)
+    fingerprints = {row[0] for row in con.execute(statement("read_fingerprints")).fetchall()}
+    return Known(marks, allowed, fingerprints)
