@@ -14,6 +14,7 @@ that a server that is gone is found out the way it is in life.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -36,6 +37,7 @@ from deploy.lab.namespace import (
     search_path,
 )
 from deploy.lab.nft import Nft
+from deploy.lab.oracle import Disturbance, Oracle
 from deploy.lab.routing import Links, Route, routes
 from deploy.lab.topology import FAMILIES, ROUTERS, Link, Machine, Part, Topology, interface_name
 
@@ -89,6 +91,7 @@ class Network:
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
         self.links = Links()
+        self.disturbances: list[Disturbance] = []  # of the faults in force, for the oracle
         self._namespaces: dict[str, int] = {}
         self._interfaces: dict[tuple[str, str], _Interface] = {}
         self._installed: dict[str, frozenset[Route]] = {}
@@ -134,6 +137,12 @@ class Network:
             os.close(namespace)
         self._namespaces.clear()
 
+    def oracle(self) -> Oracle:
+        """Who reaches whom by the model, under all network faults in force now."""
+        return Oracle(
+            self.topology, functools.reduce(Disturbance.joined, self.disturbances, Disturbance())
+        )
+
     # -- places and programs
 
     def namespace(self, machine: str) -> int:
@@ -171,8 +180,14 @@ class Network:
         except subprocess.TimeoutExpired:
             _end(process)
             output, code = _rest(process.stdout), None
-        self._started.remove(process)
+        self.end(process)
         return Ran(exit_code=code, output=output, elapsed_s=time.monotonic() - started)
+
+    def end(self, process: subprocess.Popen[Any]) -> None:
+        """Kill a program started here, with everything in its session, and collect it."""
+        _end(process)
+        if process in self._started:
+            self._started.remove(process)
 
     # -- settings
 
@@ -217,8 +232,17 @@ class Network:
             self.configure(machine, self._end_messages(machine, neighbour))
         kept = {route for route in self._installed[machine] if route.via != neighbour}
         self._installed[machine] = frozenset(kept)
-        changed = self.links.down ^ {frozenset((machine, neighbour))}
+        pair = frozenset((machine, neighbour))
+        changed = self.links.down - {pair} if up else self.links.down | {pair}
         self.reroute(replace(self.links, down=changed))
+
+    def withdraw(self, systems: frozenset[int]) -> None:
+        """Make every transit forget the prefixes of these networks, as after a BGP withdrawal."""
+        self.reroute(replace(self.links, withdrawn=self.links.withdrawn | systems))
+
+    def announce(self, systems: frozenset[int]) -> None:
+        """Take a withdrawal back."""
+        self.reroute(replace(self.links, withdrawn=self.links.withdrawn - systems))
 
     def reroute(self, links: Links) -> None:
         """Bring every table to what `routes` says for these links."""
