@@ -18,12 +18,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 
 import duckdb
 
 from coordinator.core.watermark import Arrival, span_start
+from coordinator.store.statements import statement
 
 # Bins per transaction: after a long outage a backlog is counted in slices, so that ingest waits
 # for one slice at most (some 30 ms each at 70 000 rows per minute).
@@ -58,12 +57,6 @@ def micros(at_time: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-@cache
-def statement(name: str) -> str:
-    """The text of one file of `coordinator/store/sql`."""
-    return files("coordinator.store.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-
-
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """Define the views that count what cells leave out. Harmless to repeat."""
     connection.execute(statement("coverage"))
@@ -85,25 +78,13 @@ def find_bins(connection: duckdb.DuckDBPyConnection, *, bin_us: int, since_us: i
 def count_bins(
     connection: duckdb.DuckDBPyConnection, starts: Sequence[int], *, bin_us: int, as_of_us: int
 ) -> tuple[Counted, ...]:
-    """Count what was received up to `as_of_us` into the cells of these bins, all or nothing.
+    """Count what was received up to `as_of_us` into the cells of these bins.
 
-    A bin without rows is recorded as counted over 0 rows. At most `BINS_PER_COUNT` starts.
+    Belongs inside a transaction of the caller's, as the store's `run_in_store` makes one. A bin
+    without rows is recorded as counted over 0 rows. At most `BINS_PER_COUNT` starts.
     """
     if len(starts) > BINS_PER_COUNT:
         raise ValueError(f"{len(starts)} bins in one count; at most {BINS_PER_COUNT} fit")
-    connection.execute("BEGIN")
-    try:
-        counted = _count(connection, starts, bin_us=bin_us, as_of_us=as_of_us)
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-    return counted
-
-
-def _count(
-    connection: duckdb.DuckDBPyConnection, starts: Sequence[int], *, bin_us: int, as_of_us: int
-) -> tuple[Counted, ...]:
     as_of = utc(as_of_us)
     known = connection.execute(
         statement("bin_counts"),
