@@ -1,0 +1,150 @@
+"""The row of a check of many steps while it is being made.
+
+A check over TCP goes through steps, each timed and each able to end it. The first step that fails
+gives the row its operation and failure word; later ones may still add facts (what the platform
+answered behind an expired certificate), but never another word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from probe.core.classify import Classified
+from probe.core.outcome import Attempt, Outcome, validity_of
+from proto.model import Certificate, Failure, Operation, Result, StampSource, State
+
+# From the best clock to the worst: a row is as good as the worst of its times.
+_BEST_FIRST: Final = (
+    StampSource.KERNEL,
+    StampSource.TCP_INFO,
+    StampSource.COARSE,
+    StampSource.USER,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """A duration and the clock it rests on."""
+
+    us: int
+    source: StampSource
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a step did not lead on."""
+
+    failure: Failure
+    classified_by: str
+    detail: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """The only mutable value of a run; `row` is replaced as facts come in."""
+
+    row: Result
+    address: str
+    attempts: list[Attempt] = field(default_factory=list)
+    certificates: list[Certificate] = field(default_factory=list)
+
+    def note(
+        self,
+        operation: Operation,
+        elapsed: Elapsed | None,
+        *,
+        classified_by: str,
+        detail: str = "",
+        failure: Failure | None = None,
+    ) -> None:
+        """One more step, good unless it has a failure word of its own."""
+        attempt = Attempt(
+            operation=operation,
+            address=self.address,
+            elapsed_us=None if elapsed is None else elapsed.us,
+            stamp_source=None if elapsed is None else elapsed.source,
+            failure=failure,
+            classified_by=classified_by,
+            detail=detail,
+        )
+        self.attempts.append(attempt)
+
+    def fail(self, operation: Operation, fault: Fault, elapsed: Elapsed | None = None) -> None:
+        """A step that failed: the first one names the row's failure."""
+        self.note(
+            operation,
+            elapsed,
+            classified_by=fault.classified_by,
+            detail=fault.detail,
+            failure=fault.failure,
+        )
+        if self.row.failure is None:
+            self.row = replace(self.row, operation=operation, failure=fault.failure)
+
+    def finish(self) -> Outcome:
+        """The outcome: one connection was attempted, and it is lost if a step failed."""
+        row = replace(
+            self.row,
+            sent=1,
+            lost=0 if self.row.failure is None else 1,
+            stamp_source=worst_source(self.attempts),
+            validity=validity_of(self.row.failure),
+        )
+        return Outcome(
+            result=row, attempts=tuple(self.attempts), certificates=tuple(self.certificates)
+        )
+
+
+def fault_of(found: Classified, detail: str = "") -> Fault:
+    """What the classification table said, with the facts in words."""
+    return Fault(found.failure, found.sentence, detail)
+
+
+def worst_source(attempts: Iterable[Attempt]) -> StampSource | None:
+    """The clock that a row's times rest on: the worst of those of its good steps.
+
+    Handing a request to the kernel is no time of the network's and is in no column.
+    """
+    sources = [
+        attempt.stamp_source
+        for attempt in attempts
+        if attempt.failure is None
+        and attempt.stamp_source is not None
+        and attempt.operation is not Operation.REQUEST
+    ]
+    return max(sources, key=_BEST_FIRST.index, default=None)
+
+
+def total_us(row: Result, *, download_us: int = 0) -> int:
+    """What the network and the far end took: the sum of the steps, without our own share.
+
+    A step that was not needed (a literal is not resolved) took no time.
+    """
+    steps_us = (row.resolve_us, row.connect_us, row.tls_us, row.first_byte_us)
+    return sum(step_us for step_us in steps_us if step_us is not None) + download_us
+
+
+def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
+    """One outcome of a chain of redirects, first hop first.
+
+    The row describes the last hop; its total is that of the whole way. A hop that the address
+    policy barred fails the chain at the reply that led there.
+    """
+    last = hops[-1].result
+    if last.state is State.NOT_RUN and len(hops) > 1:
+        last = replace(
+            hops[-2].result, operation=Operation.REPLY, failure=Failure.HTTP_REDIRECT, lost=1
+        )
+    totals_us = [hop.result.total_us for hop in hops if hop.result.total_us is not None]
+    locations = [hop.result.location for hop in hops if hop.result.location is not None]
+    return Outcome(
+        result=replace(
+            last,
+            total_us=None if last.total_us is None else sum(totals_us),
+            location=locations[-1] if locations else None,
+        ),
+        attempts=tuple(attempt for hop in hops for attempt in hop.attempts),
+        certificates=tuple({c.sha256: c for hop in hops for c in hop.certificates}.values()),
+    )

@@ -1,0 +1,167 @@
+"""One request and its one reply as values: bytes in, facts out, no socket.
+
+h11 does the grammar (RFC 9112). This file adds what a measuring client needs on top: a cap on what
+is kept, a reply that can be looked at while still incomplete, and the difference between a reply
+that ended early (the network or the server died) and one that was never HTTP (something else sits
+on that port, or in between).
+
+Both differences are lost in h11's single `RemoteProtocolError`, so two things are decided here. A
+first byte that cannot start `HTTP/` is malformed at once: waiting for a line end that never comes
+would turn a foreign protocol into a timeout. And every protocol error that arises only because the
+stream ended is a truncation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import h11
+
+# Real platforms send up to about 16 KiB of headers (policies, cookies); four times that is a limit
+# that only a broken or hostile server meets.
+HEAD_BYTES_MAX = 65536
+# What a plan may ask for at most: a hostile coordinator must not make probes into downloaders.
+BODY_CAP_BYTES_MAX = 1 << 20
+METHODS = ("GET", "HEAD")
+_OPENING = b"HTTP/"
+_QUOTED_BYTES = 40  # how much of a foreign protocol's first words a detail shows
+
+
+class MalformedError(Exception):
+    """The peer does not speak HTTP/1.x; the text says where it stops being that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked: `authority` is the Host field, `target` the path with its query."""
+
+    method: str
+    authority: str
+    target: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What was answered so far. `status` None: not even the head arrived whole."""
+
+    status: int | None = None
+    version: str | None = None  # "1.0", "1.1"
+    headers: tuple[tuple[str, str], ...] = ()  # names in lower case, in the order of arrival
+    body: bytes = b""  # at most the cap
+    complete: bool = False  # the framing says that the body is over
+    capped: bool = False  # we stopped reading at our own cap, which is no fault of anybody
+
+    def header(self, name: str) -> str | None:
+        """The first value of that name (lower case)."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class Exchange:
+    """One request to send and a reader for its reply.
+
+    `request_bytes` goes out whole; `feed` takes what came in and says whether to go on reading;
+    `reply` may be called at any time.
+    """
+
+    __slots__ = (
+        "_body",
+        "_cap_bytes",
+        "_complete",
+        "_connection",
+        "_head",
+        "_opening",
+        "request_bytes",
+    )
+
+    def __init__(self, request: Request, *, cap_bytes: int) -> None:
+        """Refuse what must never be sent: raises ValueError with the reason."""
+        if request.method not in METHODS:
+            raise ValueError(f"method {request.method!r} is not one of {', '.join(METHODS)}")
+        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
+        self._cap_bytes = max(0, min(cap_bytes, BODY_CAP_BYTES_MAX))
+        self._head: h11.Response | None = None
+        self._body = bytearray()
+        self._opening = b""
+        self._complete = False
+        try:
+            self.request_bytes = _request_bytes(self._connection, request)
+        except (h11.LocalProtocolError, UnicodeEncodeError) as error:
+            raise ValueError(f"request cannot be written: {error}") from error
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes (empty: the peer closed). True while the reply needs more.
+
+        Raises:
+            MalformedError: what came is not HTTP/1.x.
+        """
+        self._check_opening(data)
+        try:
+            self._connection.receive_data(data)
+            return self._drain()
+        except h11.RemoteProtocolError as error:
+            if data:
+                raise MalformedError(str(error)) from error
+            return False  # the stream ended too early: `complete` stays False
+
+    def reply(self) -> Reply:
+        """Everything learned so far."""
+        if self._head is None:
+            return Reply()
+        return Reply(
+            status=self._head.status_code,
+            version=self._head.http_version.decode("ascii"),
+            headers=tuple(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in self._head.headers
+            ),
+            body=bytes(self._body[: self._cap_bytes]),
+            complete=self._complete,
+            capped=self._is_capped(),
+        )
+
+    def _check_opening(self, data: bytes) -> None:
+        if len(self._opening) < len(_OPENING):
+            self._opening = (self._opening + data)[:_QUOTED_BYTES]
+            if not _OPENING.startswith(self._opening[: len(_OPENING)]):
+                raise MalformedError(f"starts with {self._opening!r} instead of HTTP/")
+
+    def _drain(self) -> bool:
+        while True:
+            event = self._connection.next_event()
+            if event is h11.NEED_DATA:
+                return True
+            if isinstance(event, h11.Response):
+                self._head = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+                if self._is_capped():
+                    return False
+            elif isinstance(event, h11.EndOfMessage):
+                self._complete = True
+                return False
+            elif isinstance(event, h11.ConnectionClosed):
+                return False  # before any reply
+            # An informational response (1xx) says nothing about the check; the real one follows.
+
+    def _is_capped(self) -> bool:
+        # One byte beyond the cap is what proves that there was more than the cap.
+        return len(self._body) > self._cap_bytes
+
+
+def _request_bytes(connection: h11.Connection, request: Request) -> bytes:
+    """No cookies, no credentials, no keep-alive, no compression: the same question every time."""
+    head = h11.Request(
+        method=request.method,
+        target=request.target,
+        headers=[
+            ("Host", request.authority),
+            ("User-Agent", request.user_agent),
+            ("Accept", "*/*"),
+            ("Accept-Encoding", "identity"),
+            ("Connection", "close"),
+        ],
+    )
+    sent = connection.send(head)
+    ended = connection.send(h11.EndOfMessage())
+    return (sent or b"") + (ended or b"")

@@ -1,0 +1,208 @@
+"""One HTTP request to one address, every step timed on its own: resolve, connect, tls, request, reply.
+
+The address is the one of this slot; the name goes into SNI and the Host field. GET and HEAD only,
+no cookies, no credentials, no proxy from the environment, one connection per request. A redirect is
+an answer like any other; where a check wants it followed, the next place is resolved anew and judged
+by the address policy like a first one, so that no server can send a probe into its own network.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import trio
+
+from probe.core.draft import Draft, Elapsed, Fault, fault_of, join_hops, total_us
+from probe.core.httpfacts import (
+    HttpFacts,
+    authority_of,
+    body_sha256,
+    classify_http,
+    describe_reply,
+    edge_of,
+    is_status_unexpected,
+    location_of,
+    user_agent_of,
+    way_on,
+    why_not_asked,
+)
+from probe.core.httpwire import Exchange, MalformedError, Reply, Request
+from probe.core.outcome import Outcome, not_run
+from probe.io.box import Toolbox
+from probe.io.reach import Reached, draft_of, reach
+from probe.io.stream import Instant, StepError, elapsed_between, instant_now
+from probe.io.tls import open_session, raw_stream
+from proto.model import Check, Failure, Operation, Reason
+
+
+class _Session(Protocol):
+    """A stamped stream, or TLS over one."""
+
+    @property
+    def sent_at(self) -> Instant: ...
+
+    @property
+    def received_at(self) -> Instant: ...
+
+    async def send_all(self, data: bytes, *, operation: Operation) -> None: ...
+
+    async def receive(self, *, operation: Operation) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heard:
+    """What came back after the request, and how that ended."""
+
+    reply: Reply
+    first_byte: Elapsed | None = None  # None: nothing came
+    whole: Elapsed | None = None  # from the request to the last byte, or to the fault
+    fault: Fault | None = None  # the connection failed before the reply was over
+    malformed: str | None = None
+
+
+async def run_http(check: Check, box: Toolbox) -> Outcome:
+    """The outcome of one request, or of the chain of redirects that the check wants followed."""
+    deadline = trio.current_time() + check.timeout_s
+    hops: list[Outcome] = []
+    hop: Check | None = check
+    while hop is not None:
+        outcome, hop = await _run_hop(hop, box, deadline=deadline, hops_before=len(hops))
+        hops.append(outcome)
+    return join_hops(tuple(hops))
+
+
+async def _run_hop(
+    check: Check, box: Toolbox, *, deadline: float, hops_before: int
+) -> tuple[Outcome, Check | None]:
+    why = why_not_asked(check)
+    if why is not None:
+        return not_run(check, reason=Reason.POLICY, why=why), None
+    exchange = Exchange(_request(check, box), cap_bytes=check.body_cap_bytes)
+    reached = await reach(check, box, deadline=deadline)
+    if isinstance(reached, Outcome):
+        return reached, None
+    draft = draft_of(reached)
+    with ExitStack() as sockets:
+        sockets.callback(reached.connected.sock.close)
+        session = await _open(reached, box, draft, sockets=sockets)
+        if session is None or not await _ask(session, exchange, draft):
+            return draft.finish(), None
+        heard = await _listen(session, exchange)
+    return _conclude(check, draft, heard, hops_before=hops_before)
+
+
+def _request(check: Check, box: Toolbox) -> Request:
+    return Request(
+        method=check.method,
+        authority=authority_of(check),
+        target=check.path,
+        user_agent=user_agent_of(box.settings.user_agent),
+    )
+
+
+async def _open(
+    reached: Reached, box: Toolbox, draft: Draft, *, sockets: ExitStack
+) -> _Session | None:
+    if reached.check.use_tls:
+        return await open_session(reached, box, draft, sockets=sockets)
+    return raw_stream(reached)
+
+
+async def _ask(session: _Session, exchange: Exchange, draft: Draft) -> bool:
+    """Send the request; False when it could not be handed to the kernel."""
+    try:
+        await session.send_all(exchange.request_bytes, operation=Operation.REQUEST)
+    except StepError as error:
+        draft.fail(Operation.REQUEST, error.fault)
+        return False
+    draft.note(
+        Operation.REQUEST,
+        elapsed_between(session.sent_at, instant_now()),
+        classified_by="handed to the kernel",
+        detail=f"{len(exchange.request_bytes)} bytes",
+    )
+    return True
+
+
+async def _listen(session: _Session, exchange: Exchange) -> _Heard:
+    """Read until the reply is over, our cap is full, or something breaks."""
+    asked_at = session.sent_at
+    first: Instant | None = None
+    last: Instant | None = None
+    fault: Fault | None = None
+    malformed: str | None = None
+    try:
+        wants_more = True
+        while wants_more:
+            data = await session.receive(operation=Operation.REPLY)
+            last = session.received_at if data else last
+            first = first or last
+            wants_more = exchange.feed(data)
+    except StepError as error:
+        fault, last = error.fault, instant_now()
+    except MalformedError as error:
+        malformed = str(error)
+    return _Heard(
+        reply=exchange.reply(),
+        first_byte=None if first is None else elapsed_between(asked_at, first),
+        whole=None if last is None else elapsed_between(asked_at, last),
+        fault=fault,
+        malformed=malformed,
+    )
+
+
+def _conclude(
+    check: Check, draft: Draft, heard: _Heard, *, hops_before: int
+) -> tuple[Outcome, Check | None]:
+    """Put the reply into the row, judge it, and say where to go on."""
+    _fill(draft, heard)
+    reply = heard.reply
+    way = None
+    if heard.fault is None and heard.malformed is None:
+        way = way_on(check, reply, hops_before=hops_before)
+    facts = HttpFacts(
+        check=check,
+        reply=reply,
+        malformed=heard.malformed,
+        no_way_on=way if isinstance(way, str) else None,
+    )
+    found = classify_http(facts)
+    detail = describe_reply(facts)
+    if isinstance(way, Check):
+        draft.note(Operation.REPLY, heard.whole, classified_by="redirect followed", detail=detail)
+        return draft.finish(), way
+    if heard.fault is not None and not is_status_unexpected(facts):
+        draft.fail(_operation_of(heard), heard.fault, heard.whole)
+    elif found is not None:
+        draft.fail(Operation.REPLY, fault_of(found, detail), heard.whole)
+    else:
+        draft.note(Operation.REPLY, heard.whole, classified_by="as expected", detail=detail)
+    return draft.finish(), None
+
+
+def _fill(draft: Draft, heard: _Heard) -> None:
+    reply = heard.reply
+    if heard.first_byte is not None:
+        draft.row = replace(draft.row, first_byte_us=heard.first_byte.us)
+    if reply.status is None:
+        return
+    draft.row = replace(
+        draft.row,
+        http_status=reply.status,
+        http_version=reply.version,
+        body_bytes=len(reply.body),
+        body_sha256=body_sha256(reply),
+        location=location_of(reply),
+        edge=edge_of(reply),
+    )
+    if heard.whole is not None and (reply.complete or reply.capped):
+        after_first_us = max(0, heard.whole.us - (draft.row.first_byte_us or 0))
+        draft.row = replace(draft.row, total_us=total_us(draft.row, download_us=after_first_us))
+
+
+def _operation_of(heard: _Heard) -> Operation:
+    """An alert instead of a first byte is the peer's late no to the handshake (TLS 1.3)."""
+    is_alert = heard.fault is not None and heard.fault.failure is Failure.TLS_ALERT
+    return Operation.TLS if is_alert and heard.first_byte is None else Operation.REPLY
