@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proto import slots
 from proto.model import Check, Reason
@@ -43,6 +43,12 @@ class Gap:
     first_slot_at_us: int
     count: int
     reason: Reason
+
+    def newest(self, limit: int) -> Gap:
+        """The last `limit` slots of it."""
+        dropped = max(0, self.count - limit)
+        first_us = self.first_slot_at_us + dropped * interval_us(self.check)
+        return replace(self, first_slot_at_us=first_us, count=self.count - dropped)
 
     def slots(self) -> Iterator[Slot]:
         """One by one, oldest first."""

@@ -1,0 +1,134 @@
+"""The clocks of this machine: the wall, carried by the monotonic one, and what the kernel knows."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final
+
+import trio
+
+from probe.core.clock import ClockEstimate, ClockFilter, ClockSample, Reading, Timeline
+from probe.core.ledger import ClockFacts
+
+STA_UNSYNC: Final = 0x40
+CLOCK_TOLERANCE_S: Final = 2.0
+"""Rows of several vantages line up in bins; below this nobody needs to be told."""
+
+_APART_US: Final = 5_000
+"""Two readings of one instant further apart than this were torn by the scheduler: read again."""
+
+_READS_MAX: Final = 4
+
+
+def wall_us(offset_s: float = 0.0) -> Callable[[], int]:
+    """The wall clock in microseconds since 1970 UTC; `offset_s` shifts it for drills."""
+    offset_us = round(offset_s * 1_000_000)
+    return lambda: time.time_ns() // 1000 + offset_us  # the one wall clock of the probe
+
+
+def utc(at_us: int) -> datetime:
+    """A stamp as a date."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at_us)
+
+
+def clock_note(*, probe_us: int, coordinator_us: int) -> str | None:
+    """A sentence when this machine's clock is off by more than anyone should be; else None."""
+    off_s = (coordinator_us - probe_us) / 1_000_000
+    if coordinator_us <= 0 or abs(off_s) <= CLOCK_TOLERANCE_S:
+        return None
+    side = "behind" if off_s > 0 else "ahead of"
+    return (
+        f"this machine's clock is {_span(abs(off_s))} {side} the coordinator's "
+        f"({utc(probe_us):%Y-%m-%d %H:%M:%S} here, {utc(coordinator_us):%Y-%m-%d %H:%M:%S} there, UTC); "
+        "its rows are marked clock_suspect until that is repaired: turn on time synchronisation "
+        "(`timedatectl set-ntp true`, or start chrony) and look with `timedatectl`"
+    )
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def mono_us() -> int:
+    """The loop's monotonic clock, which a test may drive."""
+    return round(trio.current_time() * 1_000_000)
+
+
+class Clocks:
+    """Both clocks looked at together, and how far the wall clock is from the coordinator's."""
+
+    def __init__(self, wall: Callable[[], int], *, mono: Callable[[], int] = mono_us) -> None:
+        self.wall = wall
+        self._mono = mono
+        self._timeline = Timeline(wall_us=wall(), mono_us=mono())
+        self._filter = ClockFilter()
+        self._jumped_us = 0
+        self.steps = 0
+
+    def look(self) -> Reading:
+        """One instant by both clocks; a step is counted and voids the samples taken before it."""
+        before, wall, after = self._mono(), self.wall(), self._mono()
+        for _ in range(_READS_MAX):
+            if after - before <= _APART_US:
+                break
+            before, wall, after = self._mono(), self.wall(), self._mono()
+        reading = self._timeline.read(wall_us=wall, mono_us=(before + after) // 2)
+        if reading.jump_us:
+            self.steps += 1
+            self._jumped_us += reading.jump_us
+            self._filter.clear()
+        return reading
+
+    def take_jump_us(self) -> int:
+        """How far the wall clock has jumped since this was last asked, whoever looked."""
+        jumped_us, self._jumped_us = self._jumped_us, 0
+        return jumped_us
+
+    def mono_us(self) -> int:
+        """The monotonic clock."""
+        return self._mono()
+
+    def add(self, sample: ClockSample) -> bool:
+        """Take a sample of the coordinator's clock; False = it contradicts itself."""
+        self.look()
+        return self._filter.add(sample, mono_us=self._mono())
+
+    def estimate(self) -> ClockEstimate | None:
+        """How far the wall clock is off; None = not known."""
+        return self._filter.estimate(mono_us=self._mono())
+
+    def facts(self, *, steps_before: int) -> ClockFacts:
+        """For a row whose slot fell due when `steps_before` steps were counted."""
+        return ClockFacts(estimate=self.estimate(), stepped=self.steps != steps_before)
+
+
+class _Timex(ctypes.Structure):
+    """struct timex of <sys/timex.h>; only `status` is read."""
+
+    _fields_: ClassVar = [
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_long * 32),
+    ]
+
+
+def synchronised() -> bool | None:
+    """Whether the kernel believes that somebody disciplines its clock; None = it would not say.
+
+    adjtimex(2) with modes 0 only reads, and needs no permission.
+    """
+    timex = _Timex()
+    try:
+        failed = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex)) < 0
+    except (OSError, AttributeError):
+        return None
+    return None if failed else not timex.status & STA_UNSYNC

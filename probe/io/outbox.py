@@ -1,0 +1,163 @@
+"""From rows to reports on disk, and from there to the link: the trio side of the spool.
+
+Rows are gathered in memory until there are `flush_rows` of them or the oldest is `flush_s` old, then
+encoded, compressed and synced in a worker thread. Measuring never waits for any of it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import structlog
+import trio
+
+from probe.io.disk import Spool, Stored
+from proto.codec import ROWS_MAX, report_to_wire
+from proto.gen import fleet_pb2
+from proto.model import Certificate, Plan, Report, Result
+
+PENDING_MAX: Final = 20_000
+"""Rows that may wait for a stalled disk (some 10 MB); beyond that the oldest go, and are counted."""
+
+CERTIFICATES_MAX: Final = 4096
+"""Fingerprints remembered as sent: beyond that some are sent again, which is harmless."""
+
+T = TypeVar("T")
+
+
+class Outbox:
+    """Rows in, stored reports out."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._limiter = trio.CapacityLimiter(1)  # one thread at a time touches the spool
+        self._pending: deque[Result] = deque()
+        self._certificates: dict[str, Certificate] = {}
+        self._sent_certificates: set[str] = set()
+        self._flush_s = Plan(version=0, checks=()).flush_s
+        self._flush_rows = Plan(version=0, checks=()).flush_rows
+        self._first = trio.Event()
+        self._full = trio.Event()
+        self._dropped_rows = 0
+        self.changed = trio.Event()  # replaced whenever a report was stored
+        self._log = structlog.get_logger("outbox")
+
+    @property
+    def epoch(self) -> int:
+        """New at every start."""
+        return self._spool.epoch
+
+    @property
+    def next_seq(self) -> int:
+        """Of the next report stored."""
+        return self._spool.next_seq
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes spooled."""
+        return self._spool.size_bytes
+
+    @property
+    def rows(self) -> int:
+        """Rows spooled or waiting to be."""
+        return self._spool.rows + len(self._pending)
+
+    @property
+    def evicted_rows(self) -> int:
+        """Rows lost for want of room, ever."""
+        return self._spool.evicted_rows + self._dropped_rows
+
+    def pace(self, *, flush_s: float, flush_rows: int) -> None:
+        """How long and how many rows to gather."""
+        self._flush_s = flush_s
+        self._flush_rows = max(1, min(flush_rows, ROWS_MAX))
+
+    def add(self, row: Result, certificates: Sequence[Certificate] = ()) -> None:
+        """Take one row. Never blocks, never refuses."""
+        if len(self._pending) >= PENDING_MAX:
+            self._pending.popleft()
+            self._dropped_rows += 1
+        self._pending.append(row)
+        for certificate in certificates:
+            if certificate.sha256 not in self._sent_certificates:
+                self._certificates[certificate.sha256] = certificate
+        self._first.set()
+        if len(self._pending) >= self._flush_rows:
+            self._full.set()
+
+    def send_certificates_again(self) -> None:
+        """At a new session: the report that carried one may have been evicted."""
+        self._sent_certificates.clear()
+
+    async def run(self) -> None:
+        """Store reports until cancelled."""
+        while True:
+            await self._first.wait()
+            with trio.move_on_after(self._flush_s):
+                await self._full.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Store what waits now."""
+        self._first, self._full = trio.Event(), trio.Event()
+        while self._pending:
+            size = min(len(self._pending), max(self._flush_rows, 1))
+            rows = tuple(self._pending.popleft() for _ in range(size))
+            certificates = tuple(self._certificates.values())
+            self._certificates.clear()
+            if len(self._sent_certificates) > CERTIFICATES_MAX:
+                self._sent_certificates.clear()
+            self._sent_certificates.update(one.sha256 for one in certificates)
+            await self._store(Report(rows, certificates))
+
+    async def read(self, *, after: tuple[int, int], limit: int) -> list[Stored]:
+        """Stored reports beyond (epoch, seq), oldest first."""
+        return await self._in_thread(lambda: self._spool.read(after=after, limit=limit))
+
+    async def ack(self, covered: dict[int, int]) -> None:
+        """The coordinator holds these for good: seq by epoch."""
+
+        def forget() -> None:
+            for epoch, seq in covered.items():
+                self._spool.ack(epoch=epoch, seq=seq)
+
+        await self._in_thread(forget)
+
+    async def close(self) -> None:
+        """After the last flush."""
+        await self._in_thread(self._spool.close)
+
+    async def _store(self, report: Report) -> None:
+        evicted, fault = self._spool.evicted_rows, self._spool.fault
+        seq, size = await self._in_thread(lambda: _put(self._spool, report))
+        changed, self.changed = self.changed, trio.Event()
+        changed.set()
+        self._log.info("report_stored", seq=seq, rows=len(report.results), bytes=size)
+        if self._spool.fault is not None and self._spool.fault != fault:
+            self._log.error(
+                "spool_disk_fault",
+                cause=self._spool.fault,
+                fix="free space on the disk of the state directory; until then the oldest rows go, "
+                "and new ones are held in memory",
+            )
+        if self._spool.evicted_rows > evicted:
+            self._log.warning("rows_evicted", rows=self._spool.evicted_rows - evicted)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+def _put(spool: Spool, report: Report) -> tuple[int, int]:
+    raw = report_to_wire(report)
+    body = zlib.compress(raw)
+    seq = spool.put(
+        body=body,
+        rows=len(report.results),
+        raw_bytes=len(raw),
+        codec=fleet_pb2.Batch.ZLIB,
+        first_at_us=report.results[0].slot_at_us,
+    )
+    return seq, len(body)

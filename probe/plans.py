@@ -1,0 +1,81 @@
+"""The plan in force: verified, kept on disk, applied while running.
+
+A plan that is not signed by the pinned CA, does not parse, or asks for what no plan may ask is
+refused whole, with its reason in the log, and the one in force goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import trio
+
+from probe.core.limits import plan_findings
+from probe.exits import ProbeError
+from probe.io import trust
+from probe.io.state import StateDirectory
+from proto.codec import plan_from_wire
+from proto.gen import plan_pb2
+from proto.model import Plan, WireError
+
+FILE: Final = "plan.bin"
+NO_PLAN: Final = Plan(version=0, checks=())
+
+
+class PlanBook:
+    """Holds the plan in force; `follow` is called with every new one."""
+
+    def __init__(
+        self, state: StateDirectory, *, ca_pem: bytes, follow: Callable[[Plan], None]
+    ) -> None:
+        self._state = state
+        self._ca_pem = ca_pem
+        self._follow = follow
+        self._log = structlog.get_logger("plan")
+        self.plan = NO_PLAN
+
+    def restore(self) -> None:
+        """Follow the stored plan, so that measuring goes on while the coordinator is away."""
+        stored = self._state.read(FILE)
+        if stored is None:
+            self._log.info("plan_none", fix="it comes with the first session")
+            return
+        signed = plan_pb2.SignedPlan()
+        try:
+            signed.ParseFromString(stored)
+        except ValueError:
+            self._log.exception("plan_file_damaged", file=FILE)
+            return
+        self._take(signed, source="disk")
+
+    async def adopt(self, signed: plan_pb2.SignedPlan) -> None:
+        """A plan from the coordinator: follow it, then keep it."""
+        if self._take(signed, source="coordinator"):
+            content = signed.SerializeToString()
+            try:
+                await trio.to_thread.run_sync(self._state.write, FILE, content)
+            except ProbeError as error:
+                self._log.error("plan_not_kept", cause=str(error))  # no trace needed
+
+    def _take(self, signed: plan_pb2.SignedPlan, *, source: str) -> bool:
+        if not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=self._ca_pem):
+            return self._refuse(source, "its signature is not by a CA of ca.pem")
+        try:
+            plan = plan_from_wire(signed.plan)
+        except WireError as error:
+            return self._refuse(source, str(error))
+        findings = plan_findings(plan)
+        if findings:
+            return self._refuse(source, "; ".join(findings[:5]))
+        self.plan = plan
+        self._follow(plan)
+        self._log.info(
+            "plan_followed", version=plan.version, checks=len(plan.checks), source=source
+        )
+        return True
+
+    def _refuse(self, source: str, reason: str) -> bool:
+        self._log.error("plan_refused", source=source, reason=reason, in_force=self.plan.version)
+        return False
