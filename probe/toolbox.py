@@ -2,28 +2,166 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Final, TypeAlias
 
-from probe.core.outcome import Outcome
+import trio
+
+from probe.core.address import is_inside, parse_address, parse_networks
+from probe.core.expect import why_impossible
+from probe.core.outcome import Attempt, Outcome, Refusal, first_operation, not_run, refused
+from probe.io import stamps
 from probe.io.box import Toolbox, ToolboxSettings, WallClock
-from proto.model import Check
+from probe.io.icmp import IcmpUnavailable, Pinger
+from probe.io.resolvers import Resolvers
+from probe.io.runners import run_dns, run_icmp, run_tcp
+from probe.io.ways import families_present, own_address
+from proto.model import Check, Failure, Kind, Reason, StampSource
 
 __all__ = ["Toolbox", "ToolboxSettings", "WallClock", "open_toolbox", "run_check", "unsupported"]
+
+Runner: TypeAlias = Callable[[Check, Toolbox], Awaitable[Outcome]]
+
+RUNNERS: Final[dict[Kind, Runner]] = {
+    Kind.ICMP: run_icmp,
+    Kind.TCP: run_tcp,
+    Kind.DNS: run_dns,
+}
+# Every runner keeps its own deadline. A run that is still going after this much more is a loop that
+# stood still, and is cut off so that it cannot pile up.
+_GRACE_S: Final = 3.0
 
 
 @asynccontextmanager
 async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIterator[Toolbox]:
-    """Open what every check shares and keep its receiver tasks running until the block ends."""
-    raise NotImplementedError
-    yield
+    """Open what every check shares and keep its receivers running until the block ends.
+
+    What this machine cannot do (no ICMP rights, no IPv6) is no error: `unsupported` will say so.
+
+    Args:
+        settings: what the operator of this vantage decided.
+        wall: microseconds since 1970 UTC.
+
+    Raises:
+        ValueError: a resolver or network in the settings is none; the text names it and the fix.
+    """
+    failure: Exception | None = None
+    with ExitStack() as stack:
+        allowed = parse_networks(settings.allow_networks)
+        resolvers = Resolvers(settings.resolvers)
+        pingers, without_icmp = _open_pingers(settings, stack)
+        warm = await _warm_stamps(stack)
+        async with trio.open_nursery() as nursery:
+            for pinger in pingers.values():
+                nursery.start_soon(pinger.run)
+            try:
+                yield Toolbox(
+                    settings=settings,
+                    wall=wall,
+                    allowed=allowed,
+                    resolvers=resolvers,
+                    pingers=pingers,
+                    without_icmp=without_icmp,
+                    stamps_warm=warm,
+                    families=families_present(),
+                )
+            except Exception as error:  # noqa: BLE001 - raised below, free of the nursery's group
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _open_pingers(
+    settings: ToolboxSettings, stack: ExitStack
+) -> tuple[dict[int, Pinger], dict[int, str]]:
+    pingers: dict[int, Pinger] = {}
+    without: dict[int, str] = {}
+    for family in (4, 6):
+        source = settings.source_address
+        mine = source if source is not None and (":" in source) == (family == 6) else None
+        try:
+            pingers[family] = Pinger(family, source=mine)
+        except IcmpUnavailable as error:
+            without[family] = str(error)
+        else:
+            stack.callback(pingers[family].close)
+    return pingers, without
+
+
+async def _warm_stamps(stack: ExitStack) -> bool:
+    """Make kernel stamps honest, with a socket that keeps them so for as long as we run."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        except OSError:
+            continue
+        stack.callback(sock.close)
+        if await stamps.warm_up(sock):
+            return True
+    return False
 
 
 async def run_check(check: Check, box: Toolbox) -> Outcome:
-    """One run of one check; raises nothing for what the network or the local host does."""
-    raise NotImplementedError
+    """One run of one check within its timeout.
+
+    Raises nothing for what the network or the local machine does: that is a `Failure` in the row.
+    The engine fills slot, lateness and clock fields.
+    """
+    why = unsupported(check, box)
+    if why is not None:
+        return not_run(check, reason=Reason.UNSUPPORTED, why=why)
+    started_at_us = box.wall()
+    outcome = None
+    with trio.move_on_after(check.timeout_s + _GRACE_S):
+        outcome = await RUNNERS[check.kind](check, box)
+    if outcome is None:
+        outcome = _overrun(check)
+    if outcome.result.reason is not None:
+        return outcome
+    return replace(outcome, result=replace(outcome.result, started_at_us=started_at_us))
+
+
+def _overrun(check: Check) -> Outcome:
+    attempt = Attempt(
+        operation=first_operation(check),
+        address=None,
+        elapsed_us=round((check.timeout_s + _GRACE_S) * 1e6),
+        stamp_source=StampSource.USER,
+        failure=Failure.LOCAL_OVERLOAD,
+        classified_by="the run outlived its deadline: this machine stood still",
+    )
+    refusal = Refusal(operation=attempt.operation, attempt=attempt, failure=Failure.LOCAL_OVERLOAD)
+    return refused(check, refusal)
 
 
 def unsupported(check: Check, box: Toolbox) -> str | None:
     """Why this vantage cannot run the check, with the way to repair it; None when it can."""
-    raise NotImplementedError
+    if check.kind not in RUNNERS:
+        return f"this version knows no checks of kind {check.kind.value}"
+    if check.kind is Kind.ICMP and check.family in box.without_icmp:
+        return f"icmp: {box.without_icmp[check.family]}"
+    return why_impossible(check) or _without_family(check, box)
+
+
+def _without_family(check: Check, box: Toolbox) -> str | None:
+    """A family that this vantage never had is unsupported; one that it lost is a failure to report.
+
+    A dns check goes to whatever servers it is given, so its family does not matter here.
+    """
+    if check.kind is Kind.DNS or check.family in box.families:
+        return None
+    target = parse_address(check.host if check.pinned is None else check.pinned)
+    loopback = parse_address("::1" if check.family == 6 else "127.0.0.1")
+    means_loopback = loopback is not None and is_inside(loopback, box.allowed)
+    if target is not None and own_address(str(target)) is not None:
+        return None
+    if means_loopback and own_address(str(loopback)) is not None:
+        return None
+    box.families.update(families_present())
+    if check.family in box.families:
+        return None
+    return f"this vantage has no address of IPv{check.family}, beyond loopback and link-local"

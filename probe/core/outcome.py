@@ -7,7 +7,7 @@ with `dataclasses.replace`: a runner knows nothing of schedules.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proto.model import (
     Certificate,
@@ -25,6 +25,8 @@ from proto.model import (
 HTTPS_PORT = 443
 HTTP_PORT = 80
 DNS_PORT = 53
+# Some 130 IPv4 addresses; the longest lists seen in the wild stay under 50.
+ANSWERS_CHARS_MAX = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ class Refusal:
     attempt: Attempt
     failure: Failure | None = None
     reason: Reason | None = None
+    earlier: tuple[Attempt, ...] = ()  # tries of the same step before `attempt`
     icmp: IcmpError | None = None
     retransmits: int | None = None
     dns_rcode: int | None = None
@@ -82,7 +85,12 @@ class Resolved:
     rcode: int | None = None
     resolve_us: int | None = None  # None: nothing was asked
     retransmits: int = 0
-    attempt: Attempt | None = None
+    attempts: tuple[Attempt, ...] = ()  # the tries, for people; none for literals
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The try that was answered."""
+        return self.attempts[-1] if self.attempts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +119,42 @@ def validity_of(failure: Failure | None) -> Validity:
 
 
 def join_answers(answers: tuple[str, ...]) -> str | None:
-    """All addresses or records, sorted, separated by a space; None when there are none."""
-    return " ".join(sorted(answers)) or None
+    """All addresses or records, sorted, separated by a space; None when there are none.
+
+    What does not fit whole is left out: half an address would be another address.
+    """
+    text = ""
+    for answer in sorted(answers):
+        if len(text) + len(answer) >= ANSWERS_CHARS_MAX:
+            break
+        text = f"{text} {answer}" if text else answer
+    return text or None
+
+
+def blank_row(check: Check, *, resolved: Resolved | None = None) -> Result:
+    """The row of a slot that was run, with what is known before anything is contacted."""
+    row = Result(
+        check_no=check.check_no,
+        slot_at_us=0,
+        started_at_us=None,
+        state=State.MEASURED,
+        port=port_of(check),
+        family=check.family,
+    )
+    if resolved is None:
+        return row
+    return replace(
+        row,
+        address=resolved.address,
+        answers=join_answers(resolved.addresses) if resolved.resolve_us is not None else None,
+        resolve_us=resolved.resolve_us,
+        dns_rcode=resolved.rcode,
+        dns_ttl_s=resolved.ttl_s,
+    )
 
 
 def not_run(check: Check, *, reason: Reason, why: str) -> Outcome:
-    """The row of a slot in which nothing was sent; `why` is for people."""
+    """The row of a slot in which nothing was sent to the target; `why` is for people."""
     attempt = Attempt(
         operation=first_operation(check),
         address=None,
@@ -126,18 +164,60 @@ def not_run(check: Check, *, reason: Reason, why: str) -> Outcome:
         classified_by=f"not run: {reason.value}",
         detail=why,
     )
-    result = Result(
-        check_no=check.check_no,
-        slot_at_us=0,
-        started_at_us=None,
-        state=State.NOT_RUN,
-        reason=reason,
-        port=port_of(check),
-        family=check.family,
+    row = replace(blank_row(check), state=State.NOT_RUN, reason=reason)
+    return Outcome(result=row, attempts=(attempt,))
+
+
+def refused(
+    check: Check,
+    refusal: Refusal,
+    *,
+    resolved: Resolved | None = None,
+    attempts: tuple[Attempt, ...] = (),
+) -> Outcome:
+    """The outcome of a check that ended with this refusal; `attempts` are the steps before it.
+
+    A step that the policy barred gives a `not_run` row, a failed one a `measured` row.
+    """
+    steps = (*attempts, *refusal.earlier, refusal.attempt)
+    row = blank_row(check, resolved=resolved)
+    if resolved is None:
+        row = replace(
+            row,
+            answers=join_answers(refusal.answers),
+            dns_rcode=refusal.dns_rcode,
+            resolve_us=refusal.resolve_us,
+        )
+    if refusal.reason is not None:
+        row = replace(row, state=State.NOT_RUN, reason=refusal.reason)
+        return Outcome(result=row, attempts=steps)
+    icmp = refusal.icmp
+    row = replace(
+        row,
+        operation=refusal.operation,
+        failure=refusal.failure,
+        sent=1,
+        lost=1,
+        retransmits=refusal.retransmits,
+        connect_us=_answered_after_us(refusal),
+        router=None if icmp is None else icmp.router,
+        icmp_type=None if icmp is None else icmp.icmp_type,
+        icmp_code=None if icmp is None else icmp.icmp_code,
+        validity=validity_of(refusal.failure),
     )
-    return Outcome(result=result, attempts=(attempt,))
+    return Outcome(result=row, attempts=steps)
+
+
+def _answered_after_us(refusal: Refusal) -> int | None:
+    """How long the refusal of a connection took to come: a reset from near by comes too soon."""
+    if refusal.operation is not Operation.CONNECT or refusal.failure is Failure.TIMEOUT:
+        return None
+    local = refusal.failure is None or refusal.failure.is_local
+    return None if local else refusal.attempt.elapsed_us
 
 
 def first_operation(check: Check) -> Operation:
-    """The step that would have come first."""
+    """The step that would have come first at the target itself."""
+    if check.kind is Kind.DNS:
+        return Operation.RESOLVE
     return Operation.ECHO if check.kind is Kind.ICMP else Operation.CONNECT

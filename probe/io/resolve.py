@@ -1,12 +1,123 @@
-"""From the host of a check to the one address of this slot (signature first)."""
+"""From the host of a check to the one address of this slot.
+
+Resolution is a step of its own with its own time and its own ways to fail, so it is done anew in
+every slot and never cached: a cache would hide the minute in which a name broke. Of several
+addresses each slot contacts one, in turn, so that over a few slots all are seen while one slot
+costs one connection; the turn is the slot's number, so that vantages with the same answer look at
+the same address at the same time.
+
+The address policy has the last word, after resolution: what a name leads to is what counts.
+"""
 
 from __future__ import annotations
 
-from probe.core.outcome import Refusal, Resolved
+from dataclasses import replace
+
+from probe.core.address import parse_address, why_barred
+from probe.core.classify import DnsFacts, classify_dns
+from probe.core.dnswire import DnsFormError
+from probe.core.outcome import Attempt, Refusal, Resolved, first_operation
 from probe.io.box import Toolbox
-from proto.model import Check
+from probe.io.dns import Answer, Question, ask
+from proto.model import Check, Operation, Reason
 
 
 async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | Refusal:
-    """Ask the vantage's resolvers; literals and pinned addresses pass through, policy last."""
-    raise NotImplementedError
+    """The address to contact now, allowed by the policy; or why there is none.
+
+    Literals and pinned addresses pass through without a question. A name that leads to nothing but
+    barred addresses gives a `Refusal` with `reason` policy and the answers kept.
+    """
+    literal = parse_address(check.host if check.pinned is None else check.pinned)
+    if literal is not None:
+        found = Resolved(address=str(literal), addresses=(str(literal),))
+        return _choose(check, box, found)
+    if check.pinned is not None:
+        return barred(check, f"pinned is {check.pinned!r}, which is no address")
+    source = box.source_for("::" if check.family == 6 else "0.0.0.0")
+    question = Question(
+        name=check.host,
+        qtype="AAAA" if check.family == 6 else "A",
+        deadline=deadline,
+        source=source,
+    )
+    try:
+        answer = await ask(question, box.resolvers())
+    except DnsFormError as error:
+        return barred(check, str(error))
+    if isinstance(answer, Refusal):
+        return answer
+    failed = refusal_by(answer)
+    return failed or _choose(check, box, _resolved(answer))
+
+
+def _resolved(answer: Answer) -> Resolved:
+    return Resolved(
+        address=answer.reply.values[0],
+        addresses=answer.reply.values,
+        ttl_s=answer.reply.ttl_s,
+        rcode=answer.reply.rcode,
+        resolve_us=answer.rtt_us,
+        retransmits=answer.tries - 1,
+        attempts=answer.attempts,
+    )
+
+
+def refusal_by(answer: Answer, *, outside: tuple[str, ...] = ()) -> Refusal | None:
+    """What is wrong with a reply, if anything; `outside` are addresses that are not expected."""
+    reply = answer.reply
+    decided = classify_dns(DnsFacts(rcode=reply.rcode, usable=len(reply.values), outside=outside))
+    if decided is None:
+        return None
+    attempt = replace(
+        answer.attempts[-1],
+        failure=decided.failure,
+        classified_by=decided.sentence,
+        detail=" ".join(outside) or f"rcode {reply.rcode}, {len(reply.answers)} records",
+    )
+    return Refusal(
+        operation=Operation.RESOLVE,
+        attempt=attempt,
+        earlier=answer.attempts[:-1],
+        failure=decided.failure,
+        retransmits=answer.tries - 1,
+        dns_rcode=reply.rcode,
+        resolve_us=answer.rtt_us,
+        answers=reply.values,
+    )
+
+
+def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
+    """One of the allowed addresses, by the number of the slot."""
+    reasons = {text: _why_barred(text, box) for text in found.addresses}
+    allowed = [text for text, why in reasons.items() if why is None]
+    if not allowed:
+        refusal = barred(check, "; ".join(why for why in reasons.values() if why))
+        return replace(
+            refusal,
+            earlier=found.attempts,
+            answers=found.addresses if found.attempts else (),
+            dns_rcode=found.rcode,
+            resolve_us=found.resolve_us,
+        )
+    slot_no = box.wall() // max(1, round(check.interval_s * 1e6))
+    return replace(found, address=allowed[slot_no % len(allowed)])
+
+
+def _why_barred(text: str, box: Toolbox) -> str | None:
+    address = parse_address(text)
+    return f"{text!r} is no address" if address is None else why_barred(address, box.allowed)
+
+
+def barred(check: Check, why: str) -> Refusal:
+    """A step that this vantage does not take, by its own rules."""
+    attempt = Attempt(
+        operation=first_operation(check),
+        address=None,
+        elapsed_us=None,
+        stamp_source=None,
+        failure=None,
+        classified_by="not run: address policy",
+        detail=why,
+    )
+    return Refusal(operation=attempt.operation, attempt=attempt, reason=Reason.POLICY)

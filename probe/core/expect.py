@@ -1,0 +1,84 @@
+"""Which answers of a name server a check expects; and whether a check can be run at all."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from probe.core.address import Network, is_inside, parse_address, special_use
+from probe.core.dnswire import QTYPES, DnsFormError, parse_name
+from probe.core.endpoint import Endpoint, parse_endpoint
+from proto.model import Check, Kind
+
+
+def outside(check: Check, values: Sequence[str], *, allowed: Iterable[Network]) -> tuple[str, ...]:
+    """The values that the check does not expect, in the reply's order.
+
+    With `expect_answers`, an address must lie in one of these networks, and any other content must
+    be one of these texts. Without, an address must be one that can be public: nobody publishes a
+    loopback or private address for a service, but whoever forges answers does.
+    """
+    addresses = [(value, parse_address(value)) for value in values]
+    if check.qtype not in {"A", "AAAA"}:
+        texts = {text.rstrip(".").lower() for text in check.expect_answers}
+        return tuple(value for value in values if texts and value.lower() not in texts)
+    if check.expect_answers:
+        networks = [ipaddress.ip_network(text) for text in check.expect_answers]
+        return tuple(
+            v for v, address in addresses if not (address and is_inside(address, networks))
+        )
+    fine = tuple(allowed)
+    return tuple(
+        value
+        for value, address in addresses
+        if address is None or (special_use(address) and not is_inside(address, fine))
+    )
+
+
+def server_of(check: Check) -> Endpoint | None:
+    """The server that a dns check asks directly; None: the vantage's resolvers.
+
+    Raises:
+        ValueError: the check names none that can be asked.
+    """
+    if check.server is None:
+        return None
+    return parse_endpoint(check.server, port=53 if check.port is None else check.port)
+
+
+def why_impossible(check: Check) -> str | None:
+    """What in the check's own words makes it impossible to run, anywhere; None when nothing does.
+
+    A plan is checked where it is made; it comes from another machine all the same.
+    """
+    if check.family not in {4, 6}:
+        return f"family is {check.family}; it must be 4 or 6"
+    if check.kind in {Kind.TCP, Kind.TLS} and check.port is None and check.kind is Kind.TCP:
+        return "a tcp check needs a port"
+    if check.port is not None and not 0 < check.port < 65536:
+        return f"port is {check.port}; it must lie between 1 and 65535"
+    target = check.host if check.pinned is None else check.pinned
+    literal = parse_address(target)
+    if check.kind is not Kind.DNS and literal is not None and literal.version != check.family:
+        return f"{target} is not an address of IPv{check.family}"
+    if check.pinned is not None and literal is None:
+        return f"pinned is {check.pinned!r}; it must be an address"
+    return _why_not_asked(check) if literal is None or check.kind is Kind.DNS else None
+
+
+def _why_not_asked(check: Check) -> str | None:
+    """Why the name of the check cannot be asked for as the check wants it."""
+    try:
+        parse_name(check.host)
+        if check.kind is Kind.DNS:
+            server_of(check)
+            if check.qtype in {"A", "AAAA"}:
+                for text in check.expect_answers:
+                    ipaddress.ip_network(text)
+    except DnsFormError as error:
+        return f"host: {error}"
+    except ValueError as error:
+        return f"server or expect_answers: {error}"
+    if check.kind is Kind.DNS and check.qtype not in QTYPES:
+        return f"qtype is {check.qtype!r}; it must be one of {', '.join(QTYPES)}"
+    return None

@@ -1,0 +1,201 @@
+"""One run of an icmp, tcp or dns check: resolve, do, and put the facts into a row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from probe.core.address import parse_address, why_barred
+from probe.core.expect import outside, server_of
+from probe.core.icmpwire import EchoAnswer, summarise
+from probe.core.outcome import (
+    Attempt,
+    Outcome,
+    Refusal,
+    Resolved,
+    blank_row,
+    join_answers,
+    not_run,
+    refused,
+    validity_of,
+)
+from probe.io.box import Toolbox
+from probe.io.dns import Answer, Question, ask
+from probe.io.icmp import Echoes
+from probe.io.resolve import barred, refusal_by, resolve
+from probe.io.tcp import Connected, connect
+from proto.model import Check, Failure, Operation, Reason, Validity
+
+# Apart enough not to share one burst of loss or one token of a rate limit, close enough to be one
+# slot. Three requests take 0.2 s.
+ECHO_SPACING_S: Final = 0.1
+# The requests leave within this share of the slot, so that the last one has time for its reply.
+_SENDING_SHARE: Final = 0.4
+# A plan that asks for more is taken for a mistake; RIPE Atlas allows 16.
+PACKETS_MAX: Final = 16
+
+
+def _elapsed_us(started: float) -> int:
+    return round((trio.current_time() - started) * 1e6)
+
+
+# --- icmp -----------------------------------------------------------------------------------------
+
+
+async def run_icmp(check: Check, box: Toolbox) -> Outcome:
+    """Echo requests to one address; good as soon as one reply came in time."""
+    started = trio.current_time()
+    deadline = started + check.timeout_s
+    pinger = box.pingers.get(check.family)
+    if pinger is None:
+        return not_run(check, reason=Reason.UNSUPPORTED, why=box.without_icmp[check.family])
+    resolved = await resolve(check, box, deadline=deadline)
+    if isinstance(resolved, Refusal):
+        return refused(check, resolved)
+    count = min(max(1, check.packets), PACKETS_MAX)
+    room_s = (deadline - trio.current_time()) * _SENDING_SHARE
+    echoes = await pinger.echo(
+        resolved.address,
+        count=count,
+        deadline=deadline,
+        spacing_s=min(ECHO_SPACING_S, max(0.0, room_s) / count),
+    )
+    return _echo_outcome(check, resolved, echoes, total_us=_elapsed_us(started))
+
+
+def _echo_outcome(check: Check, resolved: Resolved, echoes: Echoes, *, total_us: int) -> Outcome:
+    summary = summarise(echoes.answers)
+    failure, validity = summary.failure, validity_of(summary.failure)
+    if echoes.dropped and summary.lost:
+        # Our own buffer overflowed: what is missing may have been answered.
+        failure = Failure.LOCAL_OVERLOAD if summary.lost == summary.sent else None
+        validity = Validity.PROBE_FAULT
+    icmp = summary.icmp
+    row = replace(
+        blank_row(check, resolved=resolved),
+        operation=None if failure is None else Operation.ECHO,
+        failure=failure,
+        sent=summary.sent,
+        lost=summary.lost,
+        duplicates=echoes.duplicates,
+        late=echoes.late,
+        rtt_us_min=summary.rtt_us_min,
+        rtt_us_median=summary.rtt_us_median,
+        rtt_us_max=summary.rtt_us_max,
+        total_us=total_us,
+        stamp_source=summary.stamp_source,
+        router=None if icmp is None else icmp.router,
+        icmp_type=None if icmp is None else icmp.icmp_type,
+        icmp_code=None if icmp is None else icmp.icmp_code,
+        validity=validity,
+    )
+    steps = tuple(_echo_attempt(resolved.address, answer) for answer in echoes.answers)
+    return Outcome(result=row, attempts=(*resolved.attempts, *steps))
+
+
+def _echo_attempt(address: str, answer: EchoAnswer) -> Attempt:
+    return Attempt(
+        operation=Operation.ECHO,
+        address=address,
+        elapsed_us=answer.rtt_us,
+        stamp_source=answer.stamp_source,
+        failure=answer.failure,
+        classified_by=answer.sentence,
+        detail=answer.detail,
+    )
+
+
+# --- tcp ------------------------------------------------------------------------------------------
+
+
+async def run_tcp(check: Check, box: Toolbox) -> Outcome:
+    """One connection to one address, closed at once."""
+    started = trio.current_time()
+    deadline = started + check.timeout_s
+    resolved = await resolve(check, box, deadline=deadline)
+    if isinstance(resolved, Refusal):
+        return refused(check, resolved)
+    assert check.port is not None, "`unsupported` lets no tcp check without a port pass"
+    connected = await connect(
+        resolved.address,
+        check.port,
+        deadline=deadline,
+        source=box.source_for(resolved.address),
+    )
+    if isinstance(connected, Refusal):
+        return refused(check, connected, resolved=resolved, attempts=resolved.attempts)
+    connected.sock.close()
+    return _tcp_outcome(check, resolved, connected, total_us=_elapsed_us(started))
+
+
+def _tcp_outcome(
+    check: Check, resolved: Resolved, connected: Connected, *, total_us: int
+) -> Outcome:
+    row = replace(
+        blank_row(check, resolved=resolved),
+        sent=1,
+        retransmits=connected.retransmits,
+        rtt_us_min=connected.rtt_us,
+        rtt_us_median=connected.rtt_us,
+        rtt_us_max=connected.rtt_us,
+        connect_us=connected.connect_us,
+        total_us=total_us,
+        stamp_source=connected.stamp_source,
+    )
+    return Outcome(result=row, attempts=(*resolved.attempts, *connected.attempts))
+
+
+# --- dns ------------------------------------------------------------------------------------------
+
+
+async def run_dns(check: Check, box: Toolbox) -> Outcome:
+    """One question, to the check's server or the vantage's resolvers."""
+    started = trio.current_time()
+    server = server_of(check)
+    if server is not None:
+        address = parse_address(server.address)
+        why = "a scoped address" if address is None else why_barred(address, box.allowed)
+        if why is not None:
+            return refused(check, barred(check, f"server {server}: {why}"))
+    servers = box.resolvers() if server is None else (server,)
+    question = Question(
+        name=check.host,
+        qtype=check.qtype,
+        deadline=started + check.timeout_s,
+        source=box.source_for(servers[0].address),
+    )
+    answer = await ask(question, servers)
+    if isinstance(answer, Refusal):
+        outcome = refused(check, answer)
+        asked = servers[-1] if answer.retransmits else servers[0]
+        row = replace(outcome.result, address=asked.address, port=asked.port)
+        return replace(outcome, result=row)
+    return _dns_outcome(check, box, answer, total_us=_elapsed_us(started))
+
+
+def _dns_outcome(check: Check, box: Toolbox, answer: Answer, *, total_us: int) -> Outcome:
+    unexpected = outside(check, answer.reply.values, allowed=box.allowed)
+    failed = refusal_by(answer, outside=unexpected)
+    row = replace(
+        blank_row(check),
+        address=answer.server.address,
+        port=answer.server.port,
+        operation=None if failed is None else Operation.RESOLVE,
+        failure=None if failed is None else failed.failure,
+        sent=1,
+        lost=0 if failed is None else 1,
+        retransmits=answer.tries - 1,
+        rtt_us_min=answer.rtt_us,
+        rtt_us_median=answer.rtt_us,
+        rtt_us_max=answer.rtt_us,
+        resolve_us=answer.rtt_us,
+        total_us=total_us,
+        stamp_source=answer.stamp_source,
+        dns_rcode=answer.reply.rcode,
+        dns_ttl_s=answer.reply.ttl_s,
+        answers=join_answers(answer.reply.values),
+    )
+    steps = answer.attempts if failed is None else (*failed.earlier, failed.attempt)
+    return Outcome(result=row, attempts=steps)

@@ -1,0 +1,102 @@
+"""Receive stamps by the kernel: when a packet arrived, not when we got round to look.
+
+Under load a Python loop looks milliseconds late; the stamp does not move. Two traps. Switching
+stamps on is deferred inside the kernel: until that is done, the "stamp" is the moment of our own
+read, exactly what it should replace. So we prove it honest with a packet over loopback that is read
+late on purpose, and keep one stamped socket open for life, which keeps the switch on. And stamps
+are wall-clock: a stamp counts only if it lies between our send and our read by the monotonic clock;
+after a clock step it does not, and the user clock is used and named.
+
+Source: Linux Documentation/networking/timestamping.rst; socket(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+import trio
+
+from proto.model import StampSource
+
+Ancillary: TypeAlias = Iterable[tuple[int, int, bytes]]
+
+# Python 3.11 does not name it: asm-generic/socket.h, SO_TIMESTAMPNS_OLD (two longs).
+SO_TIMESTAMPNS: Final = 35
+# Room for a stamp, a hop limit and an extended error with an IPv6 sender.
+ANCILLARY_BYTES: Final = 256
+# Below this share of a packet's lateness a stamp is honest; the packet is read 10 ms late.
+_READ_LATE_S: Final = 0.01
+_HONEST_NS: Final = 5_000_000
+_WARM_UP_TRIES: Final = 50
+# A stamp may be this much outside of our own two readings: clock slewing, rounding.
+_SLACK_US: Final = 50
+
+_TIMESPEC = struct.Struct("@ll")
+
+now_ns = time.time_ns
+"""The clock that kernel stamps are in: only ever compared with a stamp, never stored."""
+
+
+def switch_on(sock: socket.socket) -> None:
+    """Ask for receive stamps; where the kernel has none, the user clock will be used."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+
+
+def read_stamp(ancillary: Ancillary) -> int | None:
+    """The receive stamp in nanoseconds, if the kernel gave one."""
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS) and len(content) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(content)
+            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return None
+
+
+def round_trip(*, sent_ns: int, stamp_ns: int | None, elapsed_us: int) -> tuple[int, StampSource]:
+    """The round trip in microseconds, and the clock it rests on.
+
+    `sent_ns` is the wall clock right before the send, `elapsed_us` what the monotonic clock says
+    from there to our read. A stamp outside of that span is a clock step or a cold kernel.
+    """
+    if stamp_ns is not None:
+        rtt_us = (stamp_ns - sent_ns) // 1000
+        if 0 <= rtt_us <= elapsed_us + _SLACK_US:
+            return rtt_us, StampSource.KERNEL
+    return elapsed_us, StampSource.USER
+
+
+async def warm_up(sock: socket.socket) -> bool:
+    """Make the kernel's stamps honest; `sock` must stay open for as long as they are needed.
+
+    Returns False where they never become so (no loopback, or a kernel without them).
+
+    Args:
+        sock: a non-blocking UDP socket that nobody else uses.
+    """
+    try:
+        switch_on(sock)
+        sock.bind(("127.0.0.1" if sock.family == socket.AF_INET else "::1", 0))
+        for _ in range(_WARM_UP_TRIES):
+            if await _is_honest(sock):
+                return True
+    except OSError:
+        return False
+    return False
+
+
+async def _is_honest(sock: socket.socket) -> bool:
+    sent_ns = now_ns()
+    sock.sendto(b"stamp?", sock.getsockname())
+    await trio.sleep(_READ_LATE_S)
+    await trio.lowlevel.wait_readable(sock)
+    _, ancillary, _, _ = sock.recvmsg(16, ANCILLARY_BYTES)
+    stamp = read_stamp(ancillary)
+    return stamp is not None and stamp - sent_ns < _HONEST_NS
