@@ -1,0 +1,174 @@
+"""`soundings.toml` as a whole: from a parsed document to a `Config`, or every finding at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from coordinator.core.accepting import (
+    door,
+    door_or_none,
+    labels,
+    list_of,
+    name,
+    number,
+    server_name,
+    text,
+    whole,
+)
+from coordinator.core.components import (
+    DEFAULT_KEYS,
+    ComponentReader,
+    place,
+    refuse_repeated,
+)
+from coordinator.core.reading import Findings, Key, read_list, read_table
+from coordinator.core.settings import (
+    ANCHOR_SERVICE,
+    Address,
+    Config,
+    Doors,
+    Group,
+    Judging,
+    Limits,
+    Service,
+)
+from proto.model import ConfigError
+
+CHECKS_MAX: Final = 10_000
+"""Checks in one configuration: a probe runs ten times a second at the most, so more is a mistake."""
+
+
+def _as_it_is(value: object) -> object:
+    """Read by the reader of components."""
+    return value
+
+
+TOP_KEYS: Final = ("coordinator", "judging", "defaults", "service", "anchor", "group", "limits")
+
+DOOR_KEYS: Final = (
+    Key("name", name, "soundings"),
+    Key("fleet", door, Address("0.0.0.0", 7443)),
+    Key("enrol", door, Address("0.0.0.0", 7444)),
+    Key("web", door_or_none, Address("127.0.0.1", 8080)),
+    Key("names", list_of(server_name), ()),
+    Key("contact", text, ""),
+)
+JUDGING_KEYS: Final = (
+    Key("bin_s", whole(1, 3600, "seconds"), 60),
+    Key("provisional_s", whole(1, 86_400, "seconds"), 90),
+    Key("revised_s", whole(1, 86_400, "seconds"), 900),
+    Key("final_s", whole(1, 7 * 86_400, "seconds"), 86_400),
+)
+SERVICE_KEYS: Final = (
+    Key("name", name),
+    Key("title", text, None),
+    Key("component", _as_it_is, []),
+)
+GROUP_KEYS: Final = (
+    Key("name", name),
+    Key("labels", labels, {}),
+    Key("services", list_of(name, at_least=1)),
+)
+LIMIT_KEYS: Final = (
+    Key("batches_in_flight", whole(1, 64, "batches"), 8),
+    Key("queue_mib", whole(1, 1024, "MiB"), 32),
+    Key("per_target_per_minute", number(0.01, 600, "requests"), 2),
+    Key("free_mib", whole(0, 1_000_000, "MiB"), 256),
+)
+
+
+def validate(document: Mapping[str, object], *, file: str) -> Config:
+    """Make a Config of a parsed file.
+
+    Raises:
+        ConfigError: with every finding, each `FILE: KEY is VALUE; FIX`.
+    """
+    findings = Findings(file)
+    for key in document.keys() - set(TOP_KEYS):
+        findings.unknown(key, key, TOP_KEYS)
+    defaults = read_table(document.get("defaults", {}), "defaults", DEFAULT_KEYS, findings)
+    limits = read_table(document.get("limits", {}), "limits", LIMIT_KEYS, findings)
+    reader = ComponentReader(findings, defaults, limits["per_target_per_minute"])
+    services = _services(document.get("service", []), reader, findings)
+    anchors = reader.read(document.get("anchor", []), "anchor", service=ANCHOR_SERVICE, anchor=True)
+    config = Config(
+        doors=_doors(document.get("coordinator", {}), findings),
+        judging=_judging(document.get("judging", {}), findings),
+        services=services,
+        anchors=anchors,
+        groups=_groups(document.get("group", []), services, findings),
+        limits=Limits(**limits),
+    )
+    _check_whole(config, findings)
+    if findings.texts:
+        raise ConfigError(tuple(findings.texts))
+    return config
+
+
+def _doors(raw: object, findings: Findings) -> Doors:
+    doors = Doors(**read_table(raw, "coordinator", DOOR_KEYS, findings))
+    taken: dict[int, str] = {}
+    for key in ("fleet", "enrol", "web"):
+        address = getattr(doors, key)
+        if address and address.port and address.port in taken:
+            fix = f"coordinator.{taken[address.port]} has that port already, choose another"
+            findings.add(f"coordinator.{key}", str(address), fix)
+        if address:
+            taken[address.port] = key
+    return doors
+
+
+def _judging(raw: object, findings: Findings) -> Judging:
+    judging = Judging(**read_table(raw, "judging", JUDGING_KEYS, findings))
+    if 60 % judging.bin_s and judging.bin_s % 60:
+        findings.add("judging.bin_s", judging.bin_s, "use a divisor or a multiple of 60")
+    if not judging.provisional_s <= judging.revised_s <= judging.final_s:
+        shown = [judging.provisional_s, judging.revised_s, judging.final_s]
+        fix = "let provisional_s, revised_s and final_s not decrease"
+        findings.add("judging.provisional_s, revised_s, final_s", shown, fix)
+    return judging
+
+
+def _services(raw: object, reader: ComponentReader, findings: Findings) -> tuple[Service, ...]:
+    services = []
+    for i, table in enumerate(read_list(raw, "service", findings)):
+        where = place("service", table, i)
+        read = read_table(table, where, SERVICE_KEYS, findings)
+        if read["name"] == ANCHOR_SERVICE:
+            findings.add(f"{where}.name", ANCHOR_SERVICE, "that name is kept for [[anchor]] tables")
+        if not read["component"]:
+            findings.add(f"{where}.component", [], "give it at least one [[service.component]]")
+        components = reader.read(
+            read["component"], f"{where}.component", service=read["name"] or ""
+        )
+        named = read["name"] or ""
+        services.append(Service(name=named, title=read["title"] or named, components=components))
+    refuse_repeated((s.name for s in services), "service", findings)
+    return tuple(services)
+
+
+def _groups(raw: object, services: tuple[Service, ...], findings: Findings) -> tuple[Group, ...]:
+    known = [service.name for service in services]
+    groups = []
+    for i, table in enumerate(read_list(raw, "group", findings)):
+        where = place("group", table, i)
+        read = read_table(table, where, GROUP_KEYS, findings)
+        for service in read["services"] or ():
+            if service not in known:
+                fix = f"name services of this file: {', '.join(known) or 'there is none'}"
+                findings.add(f"{where}.services", service, fix)
+        groups.append(
+            Group(name=read["name"] or "", labels=read["labels"], services=read["services"] or ())
+        )
+    refuse_repeated((g.name for g in groups), "group", findings)
+    return tuple(groups)
+
+
+def _check_whole(config: Config, findings: Findings) -> None:
+    components = config.components()
+    if not components:
+        findings.add("service", [], "give at least one [[service]] or [[anchor]] to measure")
+    checks = sum(len(c.kinds) * len(c.families) for c in components)
+    if checks > CHECKS_MAX:
+        findings.add("service", f"{checks} checks", f"one configuration may hold {CHECKS_MAX}")

@@ -1,0 +1,178 @@
+"""Configurations, checks, plans and vantage points as rows: what results are stamped with.
+
+Each function runs inside `Store.run_in_store`, in one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from coordinator.core.planner import Definition, check_ids, define_checks, number_checks
+from coordinator.core.registry import Probe
+from coordinator.core.settings import Config
+from coordinator.store.rows import CheckRow, PlanRow, ProbeRow, insert_rows
+from coordinator.store.statements import statement
+from proto.model import Plan
+from proto.slots import phase_us
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A configuration file as it was read."""
+
+    text: str
+    sha256: str
+    loaded_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """An accepted configuration with its version and its numbered checks."""
+
+    config: Config
+    version: int
+    definitions: tuple[Definition, ...]
+    loaded_at_us: int
+
+
+def accept_config(con: duckdb.DuckDBPyConnection, config: Config, source: Source) -> Catalogue:
+    """Number the checks and record what is new; the same text keeps its version."""
+    latest = con.execute(statement("read_config")).fetchall()
+    version, sha256 = latest[0] if latest else (0, None)
+    if sha256 != source.sha256:
+        version += 1
+        _record_config(con, source, version=version, findings=None)
+    stored = {row.check_no: row for row in _stored_checks(con)}
+    known = {row.check_id: row.check_no for row in stored.values()}
+    definitions = define_checks(config, number_checks(check_ids(config), known))
+    rows = [_check_row(definition, version) for definition in definitions]
+    changed = [row for row in rows if not _is_same(stored.get(row.check_no), row)]
+    insert_rows(con, changed)
+    con.execute(statement("current_checks")).fetchall()
+    return Catalogue(config, version, definitions, source.loaded_at_us)
+
+
+def refuse_config(
+    con: duckdb.DuckDBPyConnection, source: Source, findings: tuple[str, ...]
+) -> None:
+    """Record a configuration that was not taken, and why."""
+    _record_config(con, source, version=None, findings="\n".join(findings))
+
+
+def _record_config(
+    con: duckdb.DuckDBPyConnection, source: Source, *, version: int | None, findings: str | None
+) -> None:
+    values = {
+        "config_version": version,
+        "loaded_at_us": source.loaded_at_us,
+        "accepted": version is not None,
+        "sha256": source.sha256,
+        "source": source.text,
+        "findings": findings,
+    }
+    con.execute(statement("insert_config_version"), values).fetchall()
+
+
+def _stored_checks(con: duckdb.DuckDBPyConnection) -> list[CheckRow]:
+    result = con.execute(statement("read_checks"))
+    names = [column[0] for column in result.description or ()]
+    return [
+        CheckRow(**dict(zip(names, row, strict=True)), config_version=0)
+        for row in result.fetchall()
+    ]
+
+
+def _is_same(stored: CheckRow | None, row: CheckRow) -> bool:
+    return stored is not None and replace(stored, config_version=row.config_version) == row
+
+
+def _check_row(definition: Definition, version: int) -> CheckRow:
+    check, component = definition.check, definition.component
+    return CheckRow(
+        check_no=check.check_no,
+        check_id=check.check_id,
+        kind=check.kind.value,
+        service=component.service,
+        component=component.name,
+        role=component.role.value,
+        host=check.host,
+        port=check.port,
+        family=check.family,
+        interval_s=check.interval_s,
+        timeout_s=check.timeout_s,
+        target_asn=component.asn,
+        target_prefix=component.prefix,
+        config_version=version,
+    )
+
+
+def record_probes(
+    con: duckdb.DuckDBPyConnection, probes: Iterable[Probe], *, recorded_at_us: int
+) -> None:
+    """Record every probe whose declaration or state differs from its newest row."""
+    stored = {row[0]: row for row in con.execute(statement("read_probes")).fetchall()}
+    rows = [_probe_row(probe, recorded_at_us) for probe in probes]
+    insert_rows(con, [row for row in rows if stored.get(row.probe_id) != _declared(row)])
+    con.execute(statement("current_probes")).fetchall()
+
+
+def _declared(row: ProbeRow) -> tuple[object, ...]:
+    return (
+        row.probe_id,
+        row.name,
+        row.vantage_asn,
+        row.vantage_country,
+        row.provider,
+        row.labels,
+        row.state,
+    )
+
+
+def _probe_row(probe: Probe, recorded_at_us: int) -> ProbeRow:
+    return ProbeRow(
+        probe_id=probe.probe_id,
+        name=probe.name,
+        vantage_asn=probe.vantage.asn,
+        vantage_country=probe.vantage.country,
+        provider=probe.vantage.provider,
+        labels=json.dumps(dict(probe.vantage.labels), sort_keys=True),
+        state=probe.state.value,
+        recorded_at_us=recorded_at_us,
+    )
+
+
+def following(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """The plan that each probe was last known to follow."""
+    return dict(con.execute(statement("read_following")).fetchall())
+
+
+def follow_plan(
+    con: duckdb.DuckDBPyConnection, probe_id: str, plan: Plan, *, from_at_us: int
+) -> None:
+    """From now on this probe follows this plan and no other."""
+    end_plans(con, probe_id, until_at_us=from_at_us)
+    insert_rows(con, [_plan_row(probe_id, plan, i, from_at_us) for i in range(len(plan.checks))])
+
+
+def end_plans(con: duckdb.DuckDBPyConnection, probe_id: str, *, until_at_us: int) -> None:
+    """From now on nothing is due from this probe."""
+    values = {"probe_id": probe_id, "until_at_us": until_at_us}
+    con.execute(statement("end_plans"), values).fetchall()
+
+
+def _plan_row(probe_id: str, plan: Plan, position: int, from_at_us: int) -> PlanRow:
+    check = plan.checks[position]
+    interval_us = round(check.interval_s * 1_000_000)
+    return PlanRow(
+        probe_id=probe_id,
+        plan_version=plan.version,
+        config_version=plan.version,
+        check_no=check.check_no,
+        interval_us=interval_us,
+        phase_us=phase_us(probe_id, check.check_no, interval_us),
+        from_at_us=from_at_us,
+    )

@@ -1,0 +1,1 @@
+INSERT INTO probes VALUES ($probe_id, $name, $vantage, $state, $enrolled_at_us)

@@ -1,0 +1,26 @@
+-- One revision of one verdict; nothing is ever written over.
+INSERT INTO verdicts BY NAME
+SELECT
+    $verdict_id AS verdict_id,
+    $revision AS revision,
+    $scenario AS scenario,
+    $service AS service,
+    $component AS component,
+    $window_from AS window_from,
+    $window_to AS window_to,
+    $as_of AS as_of,
+    $stage AS stage,
+    $level AS level,
+    $class AS class,
+    $target_class AS target_class,
+    $source_class AS source_class,
+    $probability AS probability,
+    $certified_f AS certified_f,
+    $onset_from AS onset_from,
+    $onset_to AS onset_to,
+    $end_from AS end_from,
+    $end_to AS end_to,
+    $sentence AS sentence,
+    $reasons AS reasons,
+    $model_version AS model_version,
+    $body AS body

@@ -1,0 +1,17 @@
+-- Tokens and probes: apart from the results, because whoever may read those must not read these.
+CREATE TABLE IF NOT EXISTS tokens (
+    token_id BLOB NOT NULL,
+    secret_sha256 BLOB NOT NULL,
+    name VARCHAR NOT NULL,
+    vantage VARCHAR NOT NULL,
+    created_at_us BIGINT NOT NULL,
+    expires_at_us BIGINT NOT NULL,
+    used_by BLOB
+);
+CREATE TABLE IF NOT EXISTS probes (
+    probe_id VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    vantage VARCHAR NOT NULL,
+    state VARCHAR NOT NULL,
+    enrolled_at_us BIGINT NOT NULL
+);

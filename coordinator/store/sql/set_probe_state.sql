@@ -1,0 +1,1 @@
+UPDATE probes SET state = $state WHERE probe_id = $probe_id
