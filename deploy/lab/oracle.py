@@ -127,7 +127,7 @@ class Oracle:
 
     def affected(self, protocols: tuple[str, ...] = tuple(EXCHANGES)) -> frozenset[Affected]:
         """Every (vantage, end machine, protocol, family) that is not plainly reachable."""
-        return frozenset(self._suffering(protocols)) if self._is_disturbed else frozenset()
+        return frozenset(self._suffering(protocols))
 
     @cached_property
     def congested(self) -> frozenset[tuple[str, str]]:
@@ -140,40 +140,60 @@ class Oracle:
         narrow = self.disturbance.bottlenecks
         return frozenset(b.link for b in narrow if load.get(b.link, 0.0) > b.mbit_per_s)
 
-    @property
-    def _is_disturbed(self) -> bool:
-        return self.disturbance != Disturbance()
-
     def _suffering(self, protocols: tuple[str, ...]) -> Iterator[Affected]:
-        ends = [m.name for m in self.topology.machines.values() if not m.is_router]
-        targets = [name for name in ends if self.topology.machines[name].part is not Part.VANTAGE]
-        for vantage in self.topology.vantages:
-            for machine in targets:
-                for family in FAMILIES:
-                    for protocol in protocols:
-                        outcome = self.reachable(vantage, machine, protocol=protocol, family=family)
-                        if outcome is not Outcome.REACHABLE:
-                            yield Affected(
-                                vantage=vantage,
-                                machine=machine,
-                                protocol=protocol,
-                                family=family,
-                                outcome=outcome,
-                            )
+        for vantage, machine, family in self._touched():
+            for protocol in protocols:
+                outcome = self.reachable(vantage, machine, protocol=protocol, family=family)
+                if outcome is not Outcome.REACHABLE:
+                    yield Affected(
+                        vantage=vantage,
+                        machine=machine,
+                        protocol=protocol,
+                        family=family,
+                        outcome=outcome,
+                    )
+
+    def _touched(self) -> Iterator[tuple[str, str, int]]:
+        """Pairs with anything at all in their way, there or back: the rest need no packets."""
+        topology = self.topology
+        ends = [m.name for m in topology.machines.values() if not m.is_router]
+        targets = [name for name in ends if topology.machines[name].part is not Part.VANTAGE]
+        for vantage, machine, family in itertools.product(topology.vantages, targets, FAMILIES):
+            ways = ((vantage, machine, family), (machine, vantage, family))
+            if not all(self._is_clear(*way) for way in ways):
+                yield vantage, machine, family
+
+    def _is_clear(self, source: str, destination: str, family: int) -> bool:
+        path = self.path(source, destination, family)
+        return (
+            path[-1] == destination
+            and not self._rules_met(source, destination, family)
+            and not (self.congested and self._is_congested(path))
+        )
+
+    def _is_congested(self, path: tuple[str, ...]) -> bool:
+        return not self.congested.isdisjoint(itertools.pairwise(path))
 
     def _fate(self, packet: Packet, source: str, destination: str) -> Outcome:
         path = self.path(source, destination, packet.family)
         worst = Outcome.REACHABLE if path[-1] == destination else Outcome.UNREACHABLE
-        for before, here in itertools.pairwise(path):
-            if (before, here) in self.congested:
-                worst = _worse(worst, Outcome.DEGRADED)
-        for rule in self._rules_met(path, destination):
+        if self.congested and self._is_congested(path):
+            worst = _worse(worst, Outcome.DEGRADED)
+        for rule in self._rules_met(source, destination, packet.family):
             if rule.match.picks(packet):
                 certain = Outcome.UNREACHABLE if rule.is_certain else Outcome.DEGRADED
                 worst = _worse(worst, certain)
         return worst
 
-    def _rules_met(self, path: tuple[str, ...], destination: str) -> Iterator[Rule]:
+    def _rules_met(self, source: str, destination: str, family: int) -> tuple[Rule, ...]:
+        """Rules whose place is on the path; remembered, because most paths meet none."""
+        key = (source, destination, family)
+        if key not in self._known_rules:
+            path = self.path(source, destination, family)
+            self._known_rules[key] = tuple(self._rules_on(path, destination))
+        return self._known_rules[key]
+
+    def _rules_on(self, path: tuple[str, ...], destination: str) -> Iterator[Rule]:
         for place, machine in enumerate(path):
             before = path[place - 1] if place else None
             for rule in self._rules_at.get(machine, ()):
@@ -181,6 +201,10 @@ class Oracle:
                     not rule.arriving_from or before in rule.arriving_from
                 ):
                     yield rule
+
+    @cached_property
+    def _known_rules(self) -> dict[tuple[str, str, int], tuple[Rule, ...]]:
+        return {}
 
     @cached_property
     def _rules_at(self) -> dict[str, list[Rule]]:
@@ -201,7 +225,15 @@ class Oracle:
         return self._known_paths[key]
 
     def _address(self, name: str, family: int) -> int:
-        return int(ipaddress.ip_address(self.topology.address(name, family)))
+        key = (name, family)
+        if key not in self._known_addresses:
+            address = ipaddress.ip_address(self.topology.address(name, family))
+            self._known_addresses[key] = int(address)
+        return self._known_addresses[key]
+
+    @cached_property
+    def _known_addresses(self) -> dict[tuple[str, int], int]:
+        return {}
 
 
 def _meets(hook: Hook, *, starts: bool, ends: bool) -> bool:
