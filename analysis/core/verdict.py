@@ -16,6 +16,8 @@ from analysis.core.taxonomy import LEAVES, Level, VerdictClass, level_of
 
 # Changes whenever the same rows could get another verdict: tables, gates, thresholds or code.
 MODEL_VERSION: Final = "1"
+# More digits would be the order in which floats were summed, not knowledge.
+DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Verdict:
             "class": self.verdict_class.value,
             "target_class": self.target_class.value,
             "source_class": self.source_class.value,
-            "probability": self.probability,
+            "probability": None if self.probability is None else round(self.probability, DIGITS),
             "certified_f": self.certified_f,
             "onset": _best(self.onset),
             "onset_interval": _bounds(self.onset),
@@ -125,7 +127,7 @@ class Verdict:
             "end_interval": _bounds(self.end),
             "scope": self.scope.to_json(),
             "reasons": list(self.reasons),
-            **{f"p_{leaf.value}": self.posterior.get(leaf, 0.0) for leaf in LEAVES},
+            **{f"p_{leaf.value}": round(self.posterior.get(leaf, 0.0), DIGITS) for leaf in LEAVES},
             "sentence": self.sentence,
             "groups_for": list(self.groups_for),
             "groups_against": list(self.groups_against),

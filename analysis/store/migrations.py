@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS schema_version (
 )
 """
 # Both statements are the runner's own book-keeping; everything else lives in the numbered files.
-_RECORD: Final = "INSERT INTO schema_version VALUES (?, ?, CAST(current_timestamp AS TIMESTAMP))"
+_RECORD: Final = "INSERT INTO schema_version VALUES (?, ?, current_timestamp AT TIME ZONE 'UTC')"
 
 
 class SchemaError(SoundingsError):

@@ -1,0 +1,19 @@
+-- How densely history is filled: cells per target, over how many bins. The window is held against it.
+SELECT service, component, count(*) AS cells, min(bin) AS first_bin
+FROM (
+    SELECT DISTINCT
+        service,
+        component,
+        vantage,
+        vantage_asn,
+        kind,
+        family,
+        CAST(floor((epoch(slot_at) - epoch(CAST($since AS TIMESTAMP))) / $bin_s) AS BIGINT) AS bin
+    FROM cells
+    WHERE scenario IS NOT DISTINCT FROM CAST($scenario AS VARCHAR)
+        AND slot_at >= $history_since AND slot_at < $since
+        AND (received_at IS NULL OR received_at <= $as_of)
+        AND service = $service
+) AS filled
+GROUP BY service, component
+ORDER BY service, component
