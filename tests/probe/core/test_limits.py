@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probe.core.limits import (
+    CHECKS_MAX,
+    TARGETS_MAX,
+    Bucket,
+    Gate,
+    Limits,
+    plan_findings,
+    target_of,
+)
+from proto.model import Kind, Plan, Reason
+from tests.fakes.checks import a_check
+
+
+@given(
+    rate=st.floats(0.1, 100),
+    size=st.floats(1, 50),
+    naps=st.lists(st.floats(0, 3), max_size=200),
+)
+def test_a_bucket_never_exceeds_its_rate(rate: float, size: float, naps: list[float]) -> None:
+    """In any stretch no more is taken than the burst and the rate allow."""
+    bucket, now_s, taken = Bucket(rate_per_s=rate, size=size, now_s=0), 0.0, 0
+    for nap in naps:
+        now_s += nap
+        if bucket.has(now_s=now_s):
+            bucket.take()
+            taken += 1
+    assert taken <= size + rate * now_s + 1e-6
+
+
+def test_a_bucket_refills_to_the_full_rate() -> None:
+    """Asking exactly at the rate is never refused: floats must not eat a token."""
+    bucket = Bucket(rate_per_s=0.1, size=1, now_s=0)
+    for number in range(1000):
+        assert bucket.has(now_s=number * 10.0)
+        bucket.take()
+
+
+def test_one_target_is_not_asked_more_often_than_the_operator_allows() -> None:
+    """Several checks of one name share its limit; another name has its own."""
+    gate = Gate(Limits(per_target_per_minute=2), now_s=0)
+    names = ("X.test", "x.test.", "x.test", "y.test")
+    answers = [gate.admit(a_check(host=name), now_s=0) for name in names]
+    assert answers == [None, None, Reason.POLICY, None]
+    assert gate.admit(a_check(host="x.test"), now_s=31) is None
+
+
+def test_the_total_rate_is_a_policy_of_the_operator() -> None:
+    """Beyond checks_per_s slots are refused whatever their targets, and a refusal costs nothing."""
+    gate = Gate(Limits(checks_per_s=2), now_s=0)
+    answers = [gate.admit(a_check(host=f"{n}.test"), now_s=0) for n in range(3)]
+    assert answers == [None, None, Reason.POLICY]
+    assert gate.admit(a_check(host="2.test"), now_s=0.5) is None
+
+
+def test_room_is_bounded_in_total_and_for_handshakes() -> None:
+    """With all handshakes taken a plain check still has room."""
+    gate = Gate(Limits(concurrent=3, concurrent_https=1), now_s=0)
+    https = a_check(kind=Kind.HTTP, use_tls=True)
+    assert gate.has_room(https)
+    assert gate.admit(https, now_s=0) is None
+    assert not gate.has_room(a_check(kind=Kind.TLS))
+    assert gate.has_room(a_check())
+    gate.admit(a_check(), now_s=0)
+    gate.admit(a_check(), now_s=0)
+    assert gate.running == 3
+    assert not gate.has_room(a_check())
+    gate.finished(https)
+    assert gate.has_room(https)
+
+
+def test_the_target_of_a_check_is_who_gets_the_packets() -> None:
+    """A named DNS server is the target, not the name asked for; a pinned address is itself."""
+    dns = a_check(kind=Kind.DNS, host="example.test", server="192.0.2.53")
+    assert target_of(dns) == "192.0.2.53"
+    assert target_of(a_check(kind=Kind.DNS, host="Example.test.")) == "example.test"
+    assert target_of(a_check(server="ignored", pinned="192.0.2.9")) == "192.0.2.9"
+
+
+def test_forgotten_targets_were_full_ones() -> None:
+    """With too many targets the table is pruned, and no limit is loosened by it."""
+    gate = Gate(Limits(checks_per_s=1e9, per_target_per_minute=1, concurrent=10**9), now_s=0)
+    for number in range(TARGETS_MAX):
+        gate.admit(a_check(host=f"{number}.test"), now_s=0)
+    assert gate.admit(a_check(host="one-more.test"), now_s=1) is None
+    assert gate.admit(a_check(host="7.test"), now_s=1) is Reason.POLICY
+    assert gate.admit(a_check(host="another.test"), now_s=120) is None
+    assert gate.admit(a_check(host="7.test"), now_s=121) is None
+
+
+def test_a_plan_that_asks_too_much_is_refused_with_reasons() -> None:
+    """Too many checks, numbers given twice and intervals near zero are named."""
+    checks = (a_check(1), a_check(1), a_check(2, interval_s=0.001))
+    findings = plan_findings(Plan(version=1, checks=checks))
+    assert [text.split(";")[0] for text in findings] == [
+        "plan names a check_no twice",
+        "check check-2: interval_s is 0.001",
+    ]
+    many = tuple(a_check(number) for number in range(CHECKS_MAX + 1))
+    assert len(plan_findings(Plan(version=1, checks=many))) == 1
+    assert plan_findings(Plan(version=1, checks=many[:-1])) == ()
