@@ -15,9 +15,13 @@ from probe.core.expect import why_impossible
 from probe.core.outcome import Attempt, Outcome, Refusal, first_operation, not_run, refused
 from probe.io import stamps
 from probe.io.box import Toolbox, ToolboxSettings, WallClock
+from probe.io.http import run_http
+from probe.io.http import run_http
 from probe.io.icmp import IcmpUnavailable, Pinger
 from probe.io.resolvers import Resolvers
 from probe.io.runners import run_dns, run_icmp, run_tcp
+from probe.io.tls import run_tls
+from probe.io.tls import run_tls
 from probe.io.ways import families_present, own_address
 from proto.model import Check, Failure, Kind, Reason, StampSource
 
@@ -29,6 +33,8 @@ RUNNERS: Final[dict[Kind, Runner]] = {
     Kind.ICMP: run_icmp,
     Kind.TCP: run_tcp,
     Kind.DNS: run_dns,
+    Kind.HTTP: run_http,
+    Kind.TLS: run_tls,
 }
 # Every runner keeps its own deadline. A run that is still going after this much more is a loop that
 # stood still, and is cut off so that it cannot pile up.
@@ -140,8 +146,6 @@ def _overrun(check: Check) -> Outcome:
 
 def unsupported(check: Check, box: Toolbox) -> str | None:
     """Why this vantage cannot run the check, with the way to repair it; None when it can."""
-    if check.kind not in RUNNERS:
-        return f"this version knows no checks of kind {check.kind.value}"
     if check.kind is Kind.ICMP and check.family in box.without_icmp:
         return f"icmp: {box.without_icmp[check.family]}"
     return why_impossible(check) or _without_family(check, box)

@@ -137,11 +137,9 @@ class Exchange:
                 self._body += event.data
                 if self._is_capped():
                     return False
-            elif isinstance(event, h11.EndOfMessage):
-                self._complete = True
+            elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+                self._complete = isinstance(event, h11.EndOfMessage)
                 return False
-            elif isinstance(event, h11.ConnectionClosed):
-                return False  # before any reply
             # An informational response (1xx) says nothing about the check; the real one follows.
 
     def _is_capped(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from probe.core.draft import Draft, Elapsed, Fault, fault_of, join_hops, total_us
+from probe.core.expect import why_impossible
 from probe.core.httpfacts import (
     HttpFacts,
     authority_of,
@@ -76,7 +77,7 @@ async def run_http(check: Check, box: Toolbox) -> Outcome:
 async def _run_hop(
     check: Check, box: Toolbox, *, deadline: float, hops_before: int
 ) -> tuple[Outcome, Check | None]:
-    why = why_not_asked(check)
+    why = why_not_asked(check) or why_impossible(check)
     if why is not None:
         return not_run(check, reason=Reason.POLICY, why=why), None
     exchange = Exchange(_request(check, box), cap_bytes=check.body_cap_bytes)
@@ -160,7 +161,8 @@ def _conclude(
     _fill(draft, heard)
     reply = heard.reply
     way = None
-    if heard.fault is None and heard.malformed is None:
+    # A hop that failed already (its certificate is bad) is where the chain ends.
+    if draft.row.failure is None and heard.fault is None and heard.malformed is None:
         way = way_on(check, reply, hops_before=hops_before)
     facts = HttpFacts(
         check=check,

@@ -29,8 +29,7 @@ async def reach(check: Check, box: Toolbox, *, deadline: float) -> Reached | Out
         return refused(check, resolved)
     connected = await _connect(check, resolved.address, box, deadline=deadline)
     if isinstance(connected, Refusal):
-        before = () if resolved.attempt is None else (resolved.attempt,)
-        return refused(check, connected, resolved=resolved, attempts=before)
+        return refused(check, connected, resolved=resolved, attempts=resolved.attempts)
     return Reached(check=check, resolved=resolved, connected=connected, deadline=deadline)
 
 
@@ -52,8 +51,8 @@ def draft_of(reached: Reached) -> Draft:
         rtt_us_median=connected.rtt_us,
         rtt_us_max=connected.rtt_us,
     )
-    before = () if resolved.attempt is None else (resolved.attempt,)
-    return Draft(row=row, address=resolved.address, attempts=[*before, *connected.attempts])
+    steps = [*resolved.attempts, *connected.attempts]
+    return Draft(row=row, address=resolved.address, attempts=steps)
 
 
 async def _connect(

@@ -33,7 +33,7 @@ from probe.io.stream import (
     elapsed_between,
     instant_now,
 )
-from proto.model import Certificate, Check, Operation, Reason, StampSource
+from proto.model import Certificate, Check, ConfigError, Operation, Reason, StampSource
 
 _ALPN = ("http/1.1",)
 
@@ -63,18 +63,31 @@ def verifying_context(box: Toolbox) -> ssl.SSLContext:
 
     `ca_file` replaces the system's store instead of adding to it, so that an operator can say
     exactly what is trusted; who wants both puts both into the file.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read or holds no certificate.
     """
     context = box.tls_contexts.get("verify")
     if context is None:
         # Reading an authority store costs tens of milliseconds: once, not per check.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if box.settings.ca_file is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(box.settings.ca_file)
+        _load_authorities(context, box.settings.ca_file)
         context.set_alpn_protocols(list(_ALPN))
         box.tls_contexts["verify"] = context
     return context
+
+
+def _load_authorities(context: ssl.SSLContext, ca_file: str | None) -> None:
+    if ca_file is None:
+        context.load_default_certs()
+        return
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        finding = (
+            f"{ca_file}: ca_file cannot be used ({error}); name a readable file of PEM certificates"
+        )
+        raise ConfigError((finding,)) from error
 
 
 def looking_context(box: Toolbox) -> ssl.SSLContext:
