@@ -53,7 +53,7 @@ def why_impossible(check: Check) -> str | None:
     """
     if check.family not in {4, 6}:
         return f"family is {check.family}; it must be 4 or 6"
-    if check.kind in {Kind.TCP, Kind.TLS} and check.port is None and check.kind is Kind.TCP:
+    if check.kind is Kind.TCP and check.port is None:
         return "a tcp check needs a port"
     if check.port is not None and not 0 < check.port < 65536:
         return f"port is {check.port}; it must lie between 1 and 65535"
