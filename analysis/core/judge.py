@@ -23,6 +23,7 @@ from analysis.core.emission import EMISSIONS
 from analysis.core.gates import Gates, check_gates
 from analysis.core.groups import Groups, form_groups
 from analysis.core.masks import Layout, lay_out, single
+from analysis.core.outcomes import SLOW
 from analysis.core.path import path_atoms
 from analysis.core.posterior import answer, best_atom, infer, leading, runner_up
 from analysis.core.score import score
@@ -32,6 +33,8 @@ from analysis.core.taxonomy import Level, VerdictClass, leaves_under, level_of
 from analysis.core.verdict import Verdict
 
 C = VerdictClass
+
+CUT_OFF_SHARE = 0.6  # of the controls that a vantage must miss before it is called broken itself
 
 
 def judge(block: Block, *, service: str, component: str | None) -> Verdict:
@@ -109,11 +112,24 @@ def judge_source(block: Block, baseline: Baseline, layout: Layout) -> SourceFind
     local = tuple(one for one in EMISSIONS if one.shape == "local")
     scores = score(block, baseline, emissions=local, rows=rows)
     broken = health.broken_score(scores.values[0], block.heartbeat)
+    broken = np.where(cut_off(block, rows), broken, np.minimum(broken, 0.0))
     if len(np.unique(rows.target)) < MIN_CONTROLS:
         return unknown_source(len(block.vantages))
     heard = np.bincount(rows.vantage, minlength=len(block.vantages)) > 0
     missed = np.array([one is False for one in block.heartbeat])
     return find_source(block.vantages, broken, asked=np.asarray(heard | missed))
+
+
+def cut_off(block: Block, rows: Counts) -> Bools:
+    """Vantages [V] that miss most controls, or have no row: missing a few is the path's doing."""
+    shape = (len(block.vantages), len(block.targets))
+    place = np.ravel_multi_index((rows.vantage, rows.target), shape)
+    size = shape[0] * shape[1]
+    total = np.bincount(place, weights=rows.count, minlength=size).reshape(shape)
+    failed = rows.count * (rows.outcome > SLOW)
+    lost = np.bincount(place, weights=failed, minlength=size).reshape(shape)
+    missed = ((lost > total / 2) & (total > 0)).sum(axis=1)
+    return np.asarray(missed >= CUT_OFF_SHARE * (total > 0).sum(axis=1))
 
 
 def judge_target(block: Block, weighing: Weighing, gates: Gates) -> Finding:

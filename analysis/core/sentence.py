@@ -67,7 +67,10 @@ def compose(verdict_class: VerdictClass, seen: Seen) -> str:
         return f"{name_of(seen)} answers as it usually does from {_voices(seen)}."
     if verdict_class in {C.SOURCE, C.VANTAGE_LOCAL, C.ACCESS_NETWORK, C.COUNTRY}:
         return _local(verdict_class, seen)
-    return f"{name_of(seen)} {_FAILS[verdict_class]} {_voices(seen)}{_fine(seen)}: {_MEANS[verdict_class]}."
+    fine = "" if verdict_class in _ON_THE_WAY else _fine(seen)
+    return (
+        f"{name_of(seen)} {_FAILS[verdict_class]} {_voices(seen)}{fine}: {_MEANS[verdict_class]}."
+    )
 
 
 def name_of(seen: Seen) -> str:
@@ -114,6 +117,9 @@ def _insufficient(seen: Seen) -> str:
     because = ", ".join(seen.reasons) if seen.reasons else "the evidence is contradictory"
     return f"Nothing can be said of {name_of(seen)}: the evidence does not suffice ({because})."
 
+
+# There the rest of the service shares the way that fails: nothing stands apart from it as fine.
+_ON_THE_WAY: Final = frozenset({C.PATH, C.UPSTREAM, C.INTERFERENCE})
 
 _FAILS: Final[Mapping[VerdictClass, str]] = {
     C.PATH: "is out of reach for some:",
