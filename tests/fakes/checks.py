@@ -1,38 +1,19 @@
-"""Checks and rows with defaults, for tests that care about one of their fields."""
+"""Checks with defaults, so that a test names only what it is about."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from proto.model import Check, Kind, Result, State
-
-START_US = 1_750_000_000_000_000
-"""An instant in 2025 that lies on no grid."""
+from proto.model import Check, Kind
 
 
-def a_check(check_no: int = 1, **fields: Any) -> Check:
-    """A TCP check every 30 s."""
-    given: dict[str, Any] = {
-        "check_no": check_no,
-        "check_id": f"check-{check_no}",
-        "kind": Kind.TCP,
-        "host": "target.test",
-        "port": 443,
+def check(kind: Kind = Kind.TCP, **fields: Any) -> Check:
+    """A check of this kind against 127.0.0.1, ending within two seconds."""
+    values: dict[str, Any] = {
+        "check_no": 7,
+        "check_id": "x",
+        "host": "127.0.0.1",
+        "timeout_s": 2.0,
         **fields,
     }
-    return Check(**given)
-
-
-def a_row(slot_at_us: int = START_US, **fields: Any) -> Result:
-    """A good TCP row."""
-    given: dict[str, Any] = {
-        "check_no": 1,
-        "slot_at_us": slot_at_us,
-        "started_at_us": slot_at_us + 500,
-        "state": State.MEASURED,
-        "address": "192.0.2.1",
-        "port": 443,
-        "sent": 1,
-        **fields,
-    }
-    return Result(**given)
+    return Check(kind=kind, **values)

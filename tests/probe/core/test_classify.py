@@ -24,7 +24,9 @@ from proto.model import Failure, Operation
 ASKED, ROUTER, OWN = "198.51.100.7", "203.0.113.1", "192.0.2.9"
 
 
-def facts(number: int | None, icmp: tuple[int, int, int] | None = None, **more: object) -> NetworkFacts:
+def facts(
+    number: int | None, icmp: tuple[int, int, int] | None = None, **more: object
+) -> NetworkFacts:
     """A connect to ASKED that failed; `icmp` is (family, type, code) from ROUTER."""
     given_: dict[str, object] = {"operation": Operation.CONNECT, "asked": ASKED, "own": OWN, **more}
     router = given_.pop("router", ROUTER)
@@ -67,7 +69,11 @@ NETWORK_CASES = [
     (facts(errno.EHOSTUNREACH, (4, 3, 1), router=OWN), Failure.HOST_UNREACHABLE, "ARP failed"),
     (facts(errno.EHOSTUNREACH, (6, 1, 3)), Failure.HOST_UNREACHABLE, "ND failed"),
     (facts(errno.EHOSTUNREACH), Failure.HOST_UNREACHABLE, "late, ICMP lost"),
-    (facts(errno.EHOSTUNREACH, immediate=True), Failure.LOCAL_NO_ROUTE, "an unreachable route here"),
+    (
+        facts(errno.EHOSTUNREACH, immediate=True),
+        Failure.LOCAL_NO_ROUTE,
+        "an unreachable route here",
+    ),
     (facts(errno.ENETUNREACH, (4, 3, 0)), Failure.NET_UNREACHABLE, "a router has no route"),
     (facts(errno.ENETUNREACH, (6, 1, 0)), Failure.NET_UNREACHABLE, "the same, IPv6"),
     (facts(errno.ENETUNREACH), Failure.NET_UNREACHABLE, "late, ICMP lost"),
