@@ -14,7 +14,7 @@ from probe.engine import GAP_ROWS_MAX, STARTS_PER_TURN, Engine, Runner
 from probe.io.clock import Clocks
 from proto import slots
 from proto.model import Certificate, Check, Failure, Kind, Reason, Result, State, Validity
-from tests.fakes.checks import START_US, a_check, a_row
+from tests.fakes.ledgers import START_US, a_check, a_row
 
 PROBE = "probe-1"
 ROOMY = Limits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=1000)

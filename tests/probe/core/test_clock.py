@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.core.clock import HOLD_US, ClockEstimate, ClockFilter, ClockSample, Timeline
-from tests.fakes.checks import START_US
+from tests.fakes.ledgers import START_US
 
 
 def sample(*, offset_us: int, there_us: int, back_us: int) -> ClockSample:

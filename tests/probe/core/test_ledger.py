@@ -5,7 +5,7 @@ import pytest
 from probe.core.clock import ClockEstimate
 from probe.core.ledger import ClockFacts, measured, not_run
 from proto.model import Failure, Operation, Reason, Result, State, Validity
-from tests.fakes.checks import START_US, a_check, a_row
+from tests.fakes.ledgers import START_US, a_check, a_row
 
 GOOD_CLOCK = ClockFacts(estimate=ClockEstimate(offset_us=40, error_us=500), stepped=False)
 BAD_CLOCK = ClockFacts(estimate=ClockEstimate(offset_us=600_000_000, error_us=500), stepped=False)

@@ -13,7 +13,7 @@ from probe.core.limits import (
     target_of,
 )
 from proto.model import Kind, Plan, Reason
-from tests.fakes.checks import a_check
+from tests.fakes.ledgers import a_check
 
 
 @given(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from probe.core.schedule import Schedule, Turn, interval_us
 from proto import slots
 from proto.model import Check, Reason
-from tests.fakes.checks import START_US, a_check
+from tests.fakes.ledgers import START_US, a_check
 
 PROBE = "probe-1"
 INTERVALS_S = (0.2, 1.0, 7.0, 30.0)

@@ -1,0 +1,102 @@
+"""A probe's link half around a fake coordinator: enrolled directory, spool, outbox, uplink."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from probe.io import enrol
+from probe.io.clock import Clocks, wall_us
+from probe.io.disk import OsDisk, Spool, SpoolSettings
+from probe.io.outbox import Outbox
+from probe.io.session import Ports
+from probe.io.state import StateDirectory
+from probe.io.uplink import Uplink
+from probe.plans import PlanBook
+from proto.model import Heartbeat, Hello, Plan
+from tests.fakes.fleet import Coordinator
+from tests.fakes.ledgers import START_US, a_row
+
+
+class Vantage:
+    """Everything of a probe but its engine; must be made inside trio."""
+
+    def __init__(self, path: Path, *, reply_deadline_s: float = 5.0, flush_s: float = 0.05) -> None:
+        self.state = StateDirectory(path)
+        identity = self.state.identity()
+        self.clocks = Clocks(wall_us())
+        spool = Spool(OsDisk(self.state.spool), settings=SpoolSettings(), now_us=wall_us()())
+        self.outbox = Outbox(spool)
+        self.outbox.pace(flush_s=flush_s, flush_rows=10)
+        self.followed: list[Plan] = []
+        self.plans = PlanBook(self.state, ca_pem=identity.ca_pem, follow=self.followed.append)
+        ports = Ports(
+            outbox=self.outbox,
+            clocks=self.clocks,
+            hello=self._hello,
+            heartbeat=self._heartbeat,
+            heartbeat_s=lambda: 0.2,
+            adopt=self.plans.adopt,
+            reply_deadline_s=reply_deadline_s,
+        )
+        self.uplink = Uplink(self.state, identity, ports, base_s=0.05, cap_s=0.2)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Batch and talk until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.outbox.run)
+            nursery.start_soon(self.uplink.run)
+            task_status.started()
+
+    def add(self, numbers: Sequence[int]) -> None:
+        """Rows told apart by their slot."""
+        for number in numbers:
+            self.outbox.add(a_row(START_US + number))
+
+    def _hello(self) -> Hello:
+        return Hello(
+            boot_id="boot",
+            version="0",
+            epoch=self.outbox.epoch,
+            next_seq=self.outbox.next_seq,
+            backlog_rows=self.outbox.rows,
+            evicted_rows=self.outbox.evicted_rows,
+            plan_version=self.plans.plan.version,
+            families=(4,),
+            capabilities=(),
+        )
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            sent_at_us=self.clocks.wall(),
+            plan_version=self.plans.plan.version,
+            uptime_s=1.0,
+            rss_bytes=None,
+            cpu_s=0.0,
+            spool_bytes=self.outbox.size_bytes,
+            spool_rows=self.outbox.rows,
+            evicted_rows=0,
+            queue_depth=0,
+            lateness_us_p99=None,
+            receive_drops=None,
+            clock_synchronised=None,
+        )
+
+
+def enrolled(path: Path, coordinator: Coordinator) -> Path:
+    """A state directory enrolled at this coordinator."""
+    enrol.enrol(
+        StateDirectory(path),
+        coordinator=f"127.0.0.1:{coordinator.enrol_port}",
+        token_text=coordinator.token,
+        version="0",
+        wall=wall_us(),
+    )
+    return path
+
+
+def numbers_of(coordinator: Coordinator) -> list[int]:
+    """Which of `Vantage.add`'s rows the coordinator committed, in order of arrival."""
+    return [row.slot_at_us - START_US for row in coordinator.seen.rows]
