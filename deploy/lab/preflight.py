@@ -1,7 +1,7 @@
 """Can the lab run here, and if not, which one line makes it run?
 
 The answer is tried, not guessed: a sandbox is made as the lab makes it, and in it each operation
-that the lab needs is carried out for real (a third of a second). The first step that fails decides,
+that the lab needs is carried out for real (a few hundredths of a second). The first step that fails decides,
 and what the machine says of itself (sysctls, containers, AppArmor) decides which advice is given.
 
 What only takes something away (no iptables: no distances; no nginx: no web services) is told
@@ -58,11 +58,13 @@ _STEPS: Final = (
     ("veth", "ip link add la type veth peer name lb && ip link set la up"),
     (
         "nft",
-        "nft 'add table netdev t;"
-        ' add chain netdev t c { type filter hook ingress device "la" priority 0; };'
-        " add rule netdev t c numgen random mod 100 < 1 drop;"
-        " add table inet u; add chain inet u c { type filter hook forward priority 0; };"
-        " add rule inet u c tcp dport 443 reject with tcp reset'",
+        (
+            "nft 'add table netdev t;"
+            ' add chain netdev t c { type filter hook ingress device "la" priority 0; };'
+            " add rule netdev t c numgen random mod 100 < 1 drop;"
+            " add table inet u; add chain inet u c { type filter hook forward priority 0; };"
+            " add rule inet u c tcp dport 443 reject with tcp reset'"
+        ),
     ),
     ("tbf", "tc qdisc add dev la root handle 1: tbf rate 10mbit burst 6000 limit 30000"),
     ("pfifo", "tc qdisc add dev la parent 1: pfifo limit 85"),
@@ -117,7 +119,7 @@ class Trial:
 
 
 def check(environ: Mapping[str, str] = os.environ) -> Preflight:
-    """Try everything. Takes a third of a second and leaves nothing behind."""
+    """Try everything. Takes a few hundredths of a second and leaves nothing behind."""
     lacks = list(_missing_programs(search_path(environ)))
     if not any(lack.essential for lack in lacks):
         steps = (
