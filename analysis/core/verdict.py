@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from analysis.core.taxonomy import LEAVES, Level, VerdictClass, level_of
@@ -142,6 +142,59 @@ class Verdict:
                 for one in self.evidence
             ],
         }
+
+
+def verdict_from_json(body: Mapping[str, Any]) -> Verdict:
+    """The value that `to_json` wrote down, as far as it keeps digits."""
+    scope = body["scope"]
+    return Verdict(
+        scenario=body["scenario"],
+        service=body["service"],
+        component=body["component"],
+        verdict_class=VerdictClass(body["class"]),
+        target_class=VerdictClass(body["target_class"]),
+        source_class=VerdictClass(body["source_class"]),
+        probability=body["probability"],
+        certified_f=body["certified_f"],
+        onset=_interval(body["onset"], body["onset_interval"]),
+        end=_interval(body["end"], body["end_interval"]),
+        scope=Scope(
+            service=scope["service"],
+            prefix=scope["prefix"],
+            **{name: tuple(scope[name]) for name in _SCOPE_LISTS},
+        ),
+        posterior={leaf: body[f"p_{leaf.value}"] for leaf in LEAVES},
+        sentence=body["sentence"],
+        window_from=stamp(body["window"][0]),
+        window_to=stamp(body["window"][1]),
+        as_of=stamp(body["as_of"]),
+        evidence=tuple(Evidence(**one) for one in body["evidence"]),
+        model_version=body["model_version"],
+        **{name: tuple(body[name]) for name in _LISTS},
+    )
+
+
+_SCOPE_LISTS: Final = ("components", "families", "vantages", "asns", "countries")
+_LISTS: Final = (
+    "reasons",
+    "groups_for",
+    "groups_against",
+    "mechanisms",
+    "not_observed",
+    "counter_evidence",
+)
+
+
+def _interval(best: str | None, bounds: list[str] | None) -> Interval | None:
+    if best is None or bounds is None:
+        return None
+    return Interval(stamp(bounds[0]), stamp(bounds[1]), stamp(best))
+
+
+def stamp(text: str) -> datetime:
+    """A UTC time from ISO 8601; a text without an offset means UTC."""
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def stamp_text(at: datetime) -> str:

@@ -1,15 +1,36 @@
 """The only package of analysis that talks to DuckDB: SQL counts, the cores judge."""
 
-from analysis.store.judging import alarms_store, judge_store
+from analysis.store.asking import Answer, ask_freely
+from analysis.store.choosing import Served, served, usual_window
+from analysis.store.importing import Imported, import_rows
+from analysis.store.judging import adjudicate_store, alarms_store, judge_store
 from analysis.store.migrations import SchemaError, migrate
+from analysis.store.opening import StoreError, open_in_memory, open_to_read, open_to_write
 from analysis.store.reading import NoSuchServiceError, Window, read_block
+from analysis.store.recording import incident_row, latest_verdicts, verdict_row, write_verdict
 
 __all__ = [
+    "Answer",
+    "Imported",
     "NoSuchServiceError",
     "SchemaError",
+    "Served",
+    "StoreError",
     "Window",
+    "adjudicate_store",
     "alarms_store",
+    "ask_freely",
+    "import_rows",
+    "incident_row",
     "judge_store",
+    "latest_verdicts",
     "migrate",
+    "open_in_memory",
+    "open_to_read",
+    "open_to_write",
     "read_block",
+    "served",
+    "usual_window",
+    "verdict_row",
+    "write_verdict",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from analysis.core.block import Block
+from analysis.core.claim import Claim, ClaimSheet, adjudicate
 from analysis.core.detect import ALARM, Alarm, alarms
 from analysis.core.judge import judge
 from analysis.core.taxonomy import VerdictClass
@@ -80,3 +81,28 @@ def newest(con: duckdb.DuckDBPyConnection, *, scenario: str | None, at_least: da
     rows: list[tuple[Any, ...]] = ask(con, "newest", {"scenario": scenario})
     at = rows[0][0]
     return at_least if at is None else max(aware(at), at_least)
+
+
+def adjudicate_store(
+    con: duckdb.DuckDBPyConnection,
+    claim: Claim,
+    *,
+    window_from: datetime,
+    window_to: datetime,
+    as_of: datetime | None = None,
+    scenario: str | None = None,
+) -> ClaimSheet:
+    """The claim sheet over a window of a store.
+
+    Raises:
+        NoSuchServiceError: no row of that service.
+    """
+    block = read_for(
+        con,
+        service=claim.service,
+        window_from=window_from,
+        window_to=window_to,
+        as_of=as_of,
+        scenario=scenario,
+    )
+    return adjudicate(block, claim)
