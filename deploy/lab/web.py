@@ -29,7 +29,7 @@ from deploy.lab.services import LabError, Place, Running, launch_program, wait_u
 LIVE_LIMIT: Final = 220
 #: Towards the back end: connecting fails when its accept queue is full; an answer that takes longer
 #: than a person waits is given up.
-LIVE_CONNECT_S: Final = 2
+LIVE_CONNECT_S: Final = 1
 LIVE_READ_S: Final = 4
 WORKER_CONNECTIONS: Final = 4096
 
@@ -94,13 +94,14 @@ def start_web(
     directory.mkdir(parents=True, exist_ok=True)
     for site in sites:
         _install_certificate(shop, directory, site.name, Flavour.GOOD)
+    pid_file = directory / "nginx.pid"
+    pid_file.unlink(missing_ok=True)
     config = directory / "nginx.conf"
     config.write_text(render(directory, sites, listen))
     argv = [nginx, "-c", str(config), "-e", str(directory / "error.log")]
     log = directory / "nginx.log"
     process = launch_program(place, argv, name=f"nginx@{place.name}", log=log)
     # nginx writes this file after it has opened its listening sockets.
-    pid_file = directory / "nginx.pid"
     wait_until(lambda: pid_file.exists() or not process.alive(), what=f"nginx of {place.name}")
     if not process.alive():
         raise LabError(f"nginx of {place.name} ended at once:\n{_errors(directory, process)}")

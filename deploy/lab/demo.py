@@ -1,0 +1,277 @@
+"""`soundings demo`: a small internet, an incident on it, and what the coordinator makes of it.
+
+The steps are those of a real day, shortened. Probes measure a platform and its surroundings while all
+is well; then something happens (by default: an announced live event brings more people than the live
+component can take); the coordinator's own loop judges bin after bin; and at the end the commands that
+anybody would use on the closed database are run on it: `soundings verdict`, `soundings adjudicate`.
+What they print is compared with what was done to the world.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.lab.catalogue import SERVICE, SUBJECTS
+from deploy.lab.delay import start_delays
+from deploy.lab.demo_report import Finding, compare, render, unhealthy_controls
+from deploy.lab.faults.base import wall_clock_us
+from deploy.lab.ground import Ground, LoopbackGround, NamespaceGround
+from deploy.lab.network import Network
+from deploy.lab.relay import PAGE_ADDRESS
+from deploy.lab.scenario import Scenario
+from deploy.lab.services import LabError
+from deploy.lab.topology import Topology
+from deploy.lab.world import World, open_world
+
+#: After the watch, how long to wait until the live verdict covers its end: watermark, a bin, slack.
+LIVE_VERDICT_S: Final = 12.0
+COMMAND_TIMEOUT_S: Final = 60.0
+#: The window given to the commands begins so many bins before the announced start.
+LEAD_BINS: Final = 2
+#: Probes per access network in the loopback world: fewer than in the lab, because it stands in where little is allowed.
+LOOPBACK_VANTAGES: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The command line of the demo."""
+
+    scenario: Scenario
+    world: str  # namespaces or loopback
+    leave: bool
+    as_json: bool
+    keep: Path | None
+    listener: socket.socket | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What came out: the commands' answers and the comparison."""
+
+    verdict: dict[str, Any]
+    others: dict[str, dict[str, Any]]
+    sheet: dict[str, Any] | None
+    truth: dict[str, Any]
+    findings: list[Finding]
+
+    @property
+    def agrees(self) -> bool:
+        return all(finding.agrees for finding in self.findings)
+
+
+class Said:
+    """Progress on standard error, with seconds since the start."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._started:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def run_demo(asked: Asked) -> int:
+    """Run the whole of it; 0 when the verdict agrees with the truth, else 1."""
+    say = Said()
+    say(f"scenario {asked.scenario.name}: {asked.scenario.title}")
+    with (
+        _directory(asked.keep) as directory,
+        _ground(asked, say) as ground,
+        open_world(asked.scenario, ground, directory, say=say) as world,
+    ):
+        judged = _play(world, asked, say)
+        _print(asked, ground, judged)
+        if not asked.leave:
+            _stay(world, asked, say)
+    return 0 if judged.agrees else 1
+
+
+def _play(world: World, asked: Asked, say: Callable[[str], None]) -> Judged:
+    scenario = world.scenario
+    if asked.listener is not None:
+        world.open_page(asked.listener)
+        asked.listener.close()
+        say(f"page: http://{PAGE_ADDRESS[0]}:{PAGE_ADDRESS[1]}/")
+    say(f"all is well: measuring for {scenario.quiet_s:g} s")
+    world.follow(scenario.quiet_s, say)
+    announced = _now()
+    say(f"watching for {scenario.watch_s:g} s")
+    world.follow(scenario.quiet_s + scenario.watch_s, say)
+    ended = _now()
+    _await_live_verdict(world, ended, say)
+    incidents = world.get("/api/incidents")
+    say(f"incidents raised by the coordinator: {len(incidents)}")
+    say("draining the coordinator, to judge the closed database with the commands")
+    code = world.stop_coordinator()
+    if code != 0:
+        raise LabError(f"the coordinator ended with {code}:\n{world.coordinator.log_tail()}")
+    return _judge(world, announced, ended, incidents)
+
+
+def _await_live_verdict(world: World, ended: datetime, say: Callable[[str], None]) -> None:
+    """Wait for the coordinator's own verdict over the end of the watch, and say each change."""
+    deadline = time.monotonic() + LIVE_VERDICT_S
+    last_bin = ended.timestamp() - 2 * world.scenario.bin_s
+    said = ""
+    while time.monotonic() < deadline:
+        newest = _newest_live_verdict(world)
+        if newest is not None:
+            if newest["class"] != said:
+                said = newest["class"]
+                say(f"live verdict: {newest['sentence']}")
+            if datetime.fromisoformat(newest["window"][1]).timestamp() >= last_bin:
+                return
+        world.look_after()
+        time.sleep(0.5)
+
+
+def _newest_live_verdict(world: World) -> dict[str, Any] | None:
+    component = world.scenario.truth.component
+    verdicts: list[dict[str, Any]] = world.get(
+        f"/api/verdicts?service={SERVICE}&component={component}"
+    )
+    return max(verdicts, key=lambda verdict: str(verdict["window"][1]), default=None)
+
+
+def _judge(
+    world: World, announced: datetime, ended: datetime, incidents: list[dict[str, Any]]
+) -> Judged:
+    component = world.scenario.truth.component
+    window = _window(world, announced, ended)
+    verdicts = {
+        subject.name: _soundings(
+            ["verdict", "--service", SERVICE, "--component", subject.name, *window]
+        )[0]
+        for subject in SUBJECTS
+    }
+    truth = world.truth()
+    sheet = None
+    if not world.scenario.truth.healthy:
+        claim = ["adjudicate", "--claim", "ddos", "--service", SERVICE, "--component", component]
+        sheet = _soundings([*claim, *window])
+    verdict = verdicts.pop(component)
+    findings = compare(
+        truth,
+        verdict,
+        sheet,
+        claims=world.scenario.truth.claims,
+        bin_s=world.scenario.bin_s,
+    )
+    findings += _more_findings(world, verdicts, component, incidents)
+    return Judged(verdict=verdict, others=verdicts, sheet=sheet, truth=truth, findings=findings)
+
+
+def _more_findings(
+    world: World,
+    verdicts: dict[str, dict[str, Any]],
+    component: str,
+    incidents: list[dict[str, Any]],
+) -> list[Finding]:
+    healthy = world.scenario.truth.healthy
+    raised = f"incidents raised: {len(incidents)} (right: {'0' if healthy else 'at least 1'})"
+    findings = [Finding(about=raised, agrees=healthy == (not incidents))]
+    sick = unhealthy_controls(verdicts, component)
+    about = f"siblings healthy: {', '.join(sick) or 'all'}"
+    return [*findings, Finding(about=about, agrees=not sick)]
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(wall_clock_us() / 1e6, tz=UTC)
+
+
+def _window(world: World, announced: datetime, ended: datetime) -> list[str]:
+    lead = timedelta(seconds=LEAD_BINS * world.scenario.bin_s)
+    begin, end = (stamp.isoformat().replace("+00:00", "Z") for stamp in (announced - lead, ended))
+    return ["--from", begin, "--to", end, "--db", str(world.database), "--json"]
+
+
+def _soundings(arguments: list[str]) -> Any:
+    """Run a command of ours as anybody would, and read its JSON; 1 means an unwelcome answer."""
+    command = [sys.executable, str(Path(__file__).parents[2] / "soundings.py"), *arguments]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
+    )
+    if ran.returncode not in {0, 1} or not ran.stdout:
+        shown = " ".join(["soundings", *arguments])
+        raise LabError(f"{shown} ended with {ran.returncode}:\n{ran.stderr}")
+    return json.loads(ran.stdout)
+
+
+def _print(asked: Asked, ground: Ground, judged: Judged) -> None:
+    words = {name: verdict["class"] for name, verdict in judged.others.items()}
+    text = render(judged.truth, judged.verdict, judged.sheet, judged.findings, words)
+    print(text, file=sys.stderr if asked.as_json else sys.stdout, flush=True)
+    if asked.as_json:
+        whole = {
+            "verdict": judged.verdict,
+            "others": judged.others,
+            "claim": judged.sheet,
+            "truth": judged.truth,
+            "agrees": judged.agrees,
+            "world": ground.name,
+        }
+        print(json.dumps(whole), flush=True)
+
+
+def _stay(world: World, asked: Asked, say: Callable[[str], None]) -> None:
+    """Let the world go on with its page until Ctrl-C; the faults end, so recovery can be seen."""
+    world.start_coordinator()
+    world.clear_faults()
+    where = f"page open at http://{PAGE_ADDRESS[0]}:{PAGE_ADDRESS[1]}/; " if asked.listener else ""
+    say(f"the faults have ended and the world goes on; {where}Ctrl-C ends it")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            world.look_after()
+            time.sleep(1)
+    say("ending")
+
+
+@contextlib.contextmanager
+def _ground(asked: Asked, say: Callable[[str], None]) -> Iterator[Ground]:
+    if asked.world == "loopback":
+        topology = Topology.internet(vantages_per_access=LOOPBACK_VANTAGES, crowd=1)
+        say(f"loopback world: {len(topology.vantages)} probes, addresses in 127.64.0.0/16")
+        yield LoopbackGround(topology)
+        return
+    with Network(Topology.internet()) as network:
+        delays = start_delays(network, seed=asked.scenario.seed)
+        topology = network.topology
+        countries = {topology.machine(vantage).country for vantage in topology.vantages}
+        access = {topology.machine(vantage).asn for vantage in topology.vantages}
+        say(
+            f"internet up: {len(topology.machines)} machines, {len(topology.vantages)} vantages in "
+            f"{len(access)} access networks and {len(countries)} countries"
+            + ("" if delays.missing is None else f"; without distances: {delays.missing}")
+        )
+        yield NamespaceGround(network)
+
+
+@contextlib.contextmanager
+def _directory(keep: Path | None) -> Iterator[Path]:
+    """The world's files: kept where asked, or when something went wrong, else removed."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    directory = Path(tempfile.mkdtemp(prefix="soundings-demo-"))
+    try:
+        yield directory
+    except LabError as error:
+        raise LabError(f"{error}\n(files of this run: {directory})") from error
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    shutil.rmtree(directory, ignore_errors=True)
