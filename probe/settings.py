@@ -71,7 +71,7 @@ def load_settings(path: Path, *, required: bool) -> Settings:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise ConfigError((f"{path}: the file does not exist; name another",)) from None
         return Settings()

@@ -139,6 +139,8 @@ def _fetch_pinned_ca(host: str, port: int, *, pin: bytes, now: datetime) -> x509
         raise _unreachable(where, f"TLS failed ({error.reason or error})") from error
     except OSError as error:
         raise _unreachable(where, error.strerror or str(error) or type(error).__name__) from error
+    except UnicodeError as error:
+        raise _unreachable(where, f"{host!r} is no name that DNS could hold") from error
     ca = trust.pinned_ca(chain, pin)
     if ca is None:
         raise ProbeError(

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probe.exits import Exit, ProbeError
+from probe.io import trust
+from proto.model import Plan
+from tests.fakes.fleet import Authority
+
+AUTHORITY = Authority()
+SECRET = bytes(range(20))
+
+
+def test_a_token_gives_back_its_parts() -> None:
+    """Identifier, secret and pin, whatever blanks a terminal put around them."""
+    token = trust.parse_token(f"  {AUTHORITY.token(SECRET)}\n")
+    assert (token.token_id, token.secret) == (b"token1", SECRET)
+    assert token.pin == trust.pin_of(AUTHORITY.certificate)
+
+
+@given(text=st.one_of(st.text(), st.text().map(lambda t: "snd1_" + t)))
+def test_what_is_no_token_is_refused_with_its_exit_code(text: str) -> None:
+    """Any other text is refused, never parsed into something."""
+    with pytest.raises(ProbeError) as caught:
+        trust.parse_token(text)
+    assert caught.value.code is Exit.TOKEN_REFUSED
+
+
+def test_a_cut_token_is_told_without_its_secret() -> None:
+    """The message helps and does not leak."""
+    token = AUTHORITY.token(SECRET)
+    with pytest.raises(ProbeError, match="cut or mistyped") as caught:
+        trust.parse_token(token[:-4])
+    assert token[8:30] not in str(caught.value)
+
+
+def test_only_the_pinned_ca_of_a_chain_is_taken() -> None:
+    """Another authority of the same name has another key."""
+    der = tuple(map(trust.der_of, (Authority().pem, AUTHORITY.pem)))
+    found = trust.pinned_ca(der, trust.pin_of(AUTHORITY.certificate))
+    assert found == AUTHORITY.certificate
+    assert trust.pinned_ca(der[:1], trust.pin_of(AUTHORITY.certificate)) is None
+
+
+def test_a_plan_must_be_signed_by_a_trusted_key_over_exactly_its_bytes() -> None:
+    """During a change of CA either of two keys is good; a changed byte or a stranger is not."""
+    signed = AUTHORITY.sign(Plan(version=1, checks=()))
+    both = Authority().pem + AUTHORITY.pem
+    assert trust.plan_is_signed(signed.plan, signed.signature, ca_pem=both)
+    assert not trust.plan_is_signed(signed.plan + b"\0", signed.signature, ca_pem=both)
+    assert not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=Authority().pem)
+    assert not trust.plan_is_signed(signed.plan, b"", ca_pem=both)
+
+
+def test_a_request_carries_the_key_and_its_proof() -> None:
+    """The CSR is signed by the key that it names."""
+    request = x509.load_der_x509_csr(trust.csr_der(trust.new_key_pem()))
+    assert request.is_signature_valid
+
+
+def test_a_key_of_another_kind_is_named() -> None:
+    """Someone put an Ed25519 key into the state directory."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(ProbeError, match="P-256"):
+        trust.sign(pem, b"")
+
+
+def test_a_certificate_is_renewed_from_half_its_life_on() -> None:
+    """Before its time, in time, past half, ended."""
+    begins = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    life = trust.Lifetime(begins, begins + dt.timedelta(days=10))
+    day = dt.timedelta(days=1)
+    assert not life.begun(begins - day)
+    assert [life.renewal_due(begins + n * day) for n in (4, 5)] == [False, True]
+    assert [life.ended(begins + n * day) for n in (9, 10)] == [False, True]
