@@ -35,8 +35,8 @@ Stamps = npt.NDArray[np.int64]
 ROWS_MAX: Final = 20_000
 """Rows in one report, as proto/codec.py allows them."""
 
-RAW_BYTES_MAX: Final = 4 << 20
-"""Bytes of one unpacked report: 20,000 rows of at most 200 bytes; bounds what one batch may cost."""
+RAW_BYTES_MAX: Final = 2 << 20
+"""Bytes of one unpacked report: 20,000 rows of 100 bytes; bounds what one batch may cost."""
 
 FUTURE_MAX_US: Final = 24 * 3600 * 1_000_000
 """A slot further ahead of its arrival than this is impossible: certificates are back-dated two

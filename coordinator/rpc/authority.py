@@ -70,6 +70,10 @@ class Authority:
         )
         return _key_pem(key), leaf.public_bytes(ser.Encoding.PEM) + self.certificate_pem
 
+    def check_csr(self, csr_der: bytes) -> None:
+        """Raises AuthorityError when a certificate cannot be made of this CSR."""
+        _key_of(csr_der)
+
     def issue_probe(self, csr_der: bytes, probe_id: str, *, now: datetime) -> x509.Certificate:
         """A certificate for the key of a CSR; every name in it comes from here.
 

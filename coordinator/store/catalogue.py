@@ -6,7 +6,7 @@ Each function runs inside `Store.run_in_store`, in one transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -148,6 +148,17 @@ def _probe_row(probe: Probe, recorded_at_us: int) -> ProbeRow:
 def following(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """The plan that each probe was last known to follow."""
     return dict(con.execute(statement("read_following")).fetchall())
+
+
+def record_following(
+    con: duckdb.DuckDBPyConnection, changes: Mapping[str, tuple[Plan | None, int]]
+) -> None:
+    """By probe: the plan that it follows from a stamp on; None = nothing is due from it any more."""
+    for probe_id, (plan, at_us) in changes.items():
+        if plan is None:
+            end_plans(con, probe_id, until_at_us=at_us)
+        else:
+            follow_plan(con, probe_id, plan, from_at_us=at_us)
 
 
 def follow_plan(

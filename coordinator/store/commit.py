@@ -45,9 +45,15 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One report that passed `check_body`. `reply` is called on the event loop, exactly once."""
+    """One report that passed `check_body`. `reply` is called on the event loop, exactly once.
+
+    `session` numbers the stream it came on: once a report of a stream is deferred, so are all that
+    follow it on that stream, or a later one would be committed, raise the high-water mark, and make
+    the deferred one a duplicate of nothing.
+    """
 
     name: BatchName
+    session: int
     rows: int
     body: bytes = field(repr=False)
     received_at_us: int

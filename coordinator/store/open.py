@@ -21,8 +21,8 @@ TEMP_LIMIT: Final = "4GB"
 """Without it a bad query may spill until the disk is full, and take ingest down with it."""
 
 
-class StoreLockedError(SoundingsError):
-    """Another process has the store open."""
+class StoreOpenError(SoundingsError):
+    """A file of the store cannot be opened: held by another process, damaged, or out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def open_store(path: Path) -> Opened:
     """Open or create the results store and bring its schema up to date.
 
     Raises:
-        StoreLockedError: another process has it open.
+        StoreOpenError: another process has it open, or it cannot be read.
         analysis.store.SchemaError: a newer program wrote it.
     """
     root = connect(path)
@@ -55,7 +55,7 @@ def open_store(path: Path) -> Opened:
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """Connect to one of the coordinator's files."""
+    """Connect to one of the coordinator's files. Raises StoreOpenError saying why it cannot."""
     try:
         con = duckdb.connect(
             path,
@@ -65,13 +65,13 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
                 "max_temp_directory_size": TEMP_LIMIT,
             },
         )
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
         if "lock" in str(error).lower():
-            raise StoreLockedError(
+            raise StoreOpenError(
                 f"{path} is open in another process; one coordinator at a time may use a data "
                 f"directory, stop the other one or name another --data"
             ) from error
-        raise
+        raise StoreOpenError(f"{path}: {str(error).splitlines()[0]}") from error
     con.execute("SET GLOBAL TimeZone = 'UTC'")
     con.execute("SET enable_progress_bar = false")  # it prints into logs
     return con

@@ -26,7 +26,16 @@ import duckdb
 import structlog
 
 from coordinator.core.intake import allowed_checks
-from coordinator.store.commit import Arrival, Decided, Fate, Faults, Known, commit_group, roll_back
+from coordinator.store.commit import (
+    DATA_ERRORS,
+    Arrival,
+    Decided,
+    Fate,
+    Faults,
+    Known,
+    commit_group,
+    roll_back,
+)
 from coordinator.store.open import Opened, open_store
 from coordinator.store.rows import Row
 from coordinator.store.statements import statement
@@ -55,10 +64,18 @@ class _Call:
     future: asyncio.Future[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _SessionEnd:
+    session: int
+
+
 @dataclass(slots=True)
 class Counts:
-    """What the writer did since it started; read from any thread, written by its own."""
+    """What happened to reports since the start. `refused` and `accepted` are counted on the event
+    loop, the rest by the writer; `rejected` are those that the store's checks refused.
+    """
 
+    refused: int = 0
     accepted: int = 0
     committed: int = 0
     duplicate: int = 0
@@ -81,7 +98,7 @@ _STOP: Final = object()
 class Store:
     """The results store of a running coordinator.
 
-    `free_bytes` tells the space left on its disk; below `free_mark_bytes` nothing is taken.
+    `free_bytes` tells the space left on its disk; below `free_mark_bytes` (set at any time) nothing is taken.
     `monotonic` is the clock of the group window.
     """
 
@@ -90,13 +107,11 @@ class Store:
         path: Path,
         *,
         free_bytes: Callable[[], int],
-        free_mark_bytes: int = 0,
         faults: Faults = Faults(),  # noqa: B008  # frozen and empty
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._free_bytes = free_bytes
-        self._free_mark_bytes = free_mark_bytes
         self._faults = faults
         self._monotonic = monotonic
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -106,7 +121,9 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._leftover: list[Row] = []
+        self._broken: set[int] = set()  # sessions of which a report was deferred
         self.counts = Counts()
+        self.free_mark_bytes = 0
         self.trouble: str | None = None  # why nothing is taken at the moment
 
     # --- from the event loop ------------------------------------------------------------------
@@ -122,10 +139,18 @@ class Store:
         await asyncio.to_thread(self._thread.join)
         self._opened.close()
 
+    def is_alive(self) -> bool:
+        """Does the writer thread run? Trouble with the disk is not its death."""
+        return self._thread.is_alive()
+
     def submit(self, arrival: Arrival) -> None:
         """Hand over a report; its `reply` will be called on the loop."""
         self.counts.accepted += 1
         self._queue.put(arrival)
+
+    def end_session(self, session: int) -> None:
+        """No report of this session will follow."""
+        self._queue.put(_SessionEnd(session))
 
     def record(self, row: Row) -> None:
         """Write a row beside results with the next group; lost only if the store stays down."""
@@ -177,14 +202,16 @@ class Store:
                 self._commit(group)
             if isinstance(after, _Call):
                 self._call(after)
+            elif isinstance(after, _SessionEnd):
+                self._broken.discard(after.session)
             going = after is not _STOP
 
     def _collect(self) -> tuple[_Group, object]:
-        """Take what arrives within the window; a call or the end closes the group early."""
+        """Take what arrives within the window; a call or an end closes the group early."""
         group = _Group()
         item = self._queue.get()
         end = self._monotonic() + GROUP_WINDOW_S
-        while not (isinstance(item, _Call) or item is _STOP):
+        while not (isinstance(item, _Call | _SessionEnd) or item is _STOP):
             (group.arrivals if isinstance(item, Arrival) else group.rows).append(item)
             left = end - self._monotonic()
             if left <= 0 or len(group.arrivals) >= GROUP_REPORTS_MAX:
@@ -198,6 +225,8 @@ class Store:
     def _commit(self, group: _Group) -> None:
         rows = self._leftover + group.rows
         self._leftover = []
+        broken = [a for a in group.arrivals if a.session in self._broken]
+        group.arrivals = [a for a in group.arrivals if a.session not in self._broken]
         try:
             self._check_space()
             decided = commit_group(
@@ -209,19 +238,22 @@ class Store:
             )
         except (duckdb.Error, StoreUnavailableError, OSError) as error:
             self._keep(rows)
-            decided = [Decided(a, Fate.DEFERRED, "storage") for a in group.arrivals]
+            broken += group.arrivals
+            decided = []
             self._in_trouble(error)
         else:
             self._out_of_trouble()
+        self._broken.update(arrival.session for arrival in broken)
+        decided += [Decided(arrival, Fate.DEFERRED, "storage") for arrival in broken]
         self._count(decided)
         self._post(_deliver, decided)
 
     def _check_space(self) -> None:
         free = self._free_bytes()
-        if free < self._free_mark_bytes:
+        if free < self.free_mark_bytes:
             raise StoreUnavailableError(
                 f"{free >> 20} MiB free beside {self._path}, less than the mark of "
-                f"{self._free_mark_bytes >> 20} MiB; make room, probes keep their reports meanwhile"
+                f"{self.free_mark_bytes >> 20} MiB; make room, probes keep their reports meanwhile"
             )
 
     def _keep(self, rows: list[Row]) -> None:
@@ -246,7 +278,7 @@ class Store:
         except Exception as error:  # noqa: BLE001  # belongs to the caller, who gets it
             with suppress(duckdb.Error):
                 con.execute("ROLLBACK")
-            if isinstance(error, duckdb.FatalException):
+            if isinstance(error, duckdb.Error) and not isinstance(error, DATA_ERRORS):
                 self._in_trouble(error)
                 error = StoreUnavailableError(str(error))
             self._post(_fail, call.future, error)

@@ -1,0 +1,286 @@
+"""The coordinator, wired: everything is opened in one order and closed in the reverse.
+
+Nothing is decided here. Parts that judge and show are services (coordinator.runtime): they are
+entered after the probes' doors are bound and left before the store closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from analysis.store import SchemaError
+from coordinator.configs import Configs
+from coordinator.core.registry import Probe, ProbeState
+from coordinator.core.settings import Config
+from coordinator.datadir import DataDir, hold
+from coordinator.exits import CoordinatorError, Exit
+from coordinator.notify import keep_alive, notifier, watchdog_s
+from coordinator.operations import Operations
+from coordinator.ports import PortError
+from coordinator.presence import Presence
+from coordinator.rpc.admin import AdminDoor
+from coordinator.rpc.authority import AuthorityError, as_datetime, open_authority
+from coordinator.rpc.budget import Budget
+from coordinator.rpc.doors import (
+    Server,
+    ServerIdentity,
+    bind,
+    bind_socket,
+    serve_admin,
+    serve_enrolment,
+    serve_fleet,
+    stop_all,
+)
+from coordinator.rpc.enrolment import EnrolmentDoor
+from coordinator.rpc.fleet import FleetDoor
+from coordinator.rpc.plans import Plans
+from coordinator.rpc.session import Desk
+from coordinator.runtime import Runtime, Service
+from coordinator.store.catalogue import record_probes
+from coordinator.store.commit import Faults
+from coordinator.store.open import StoreOpenError
+from coordinator.store.registry import Registry
+from coordinator.store.writer import Store
+
+DRAIN_S_MAX: Final = 5.0
+"""How long sessions may take to be told what they are owed; systemd waits much longer."""
+
+SILENCE_LOOK_S: Final = 1.0
+"""How often sessions are looked at for silence."""
+
+
+def wall_us() -> int:
+    """The wall clock: microseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What a coordinator is started with. `faults` is for drills; `stop` ends it when set."""
+
+    config_file: Path
+    data_dir: Path
+    services: Sequence[Service] = ()
+    wall: Callable[[], int] = wall_us
+    faults: Faults = field(default_factory=Faults)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
+    """A running coordinator, from ready to drained.
+
+    Raises:
+        CoordinatorError: the data directory or a port cannot be used.
+        ConfigError: every finding in the configuration file.
+    """
+    log = structlog.get_logger("coordinator")
+    async with AsyncExitStack() as stack:
+        data = stack.enter_context(hold(launch.data_dir))
+        runtime = await _open_stores(stack, data, launch)
+        fleet = await _open_doors(stack, data, runtime)
+        start = await stack.enter_async_context(_loops())
+        start(runtime.configs.watch())
+        start(_watch_silence(fleet.door))
+        start(fleet.plans.record())
+        stack.push_async_callback(fleet.plans.flush)
+        for service in launch.services:
+            runtime.addresses.update(await stack.enter_async_context(_entered(service, runtime)))
+        notify = notifier(launch.environment)
+        every_s = watchdog_s(launch.environment)
+        if every_s is not None:
+            start(keep_alive(notify, every_s=every_s, is_well=runtime.store.is_alive))
+        notify("READY=1")
+        log.info("ready", **runtime.addresses)
+        try:
+            yield runtime
+        finally:
+            notify("STOPPING=1")
+            await _drain(fleet)
+
+
+@asynccontextmanager
+async def _entered(service: Service, runtime: Runtime) -> AsyncIterator[Mapping[str, str]]:
+    try:
+        async with service(runtime) as doors:
+            yield doors
+    except PortError as error:
+        raise CoordinatorError(str(error), code=Exit.PORT_OCCUPIED) from error
+
+
+# --- stores -------------------------------------------------------------------------------------
+
+
+async def _open_stores(stack: AsyncExitStack, data: DataDir, launch: Launch) -> Runtime:
+    wall = launch.wall
+    try:
+        authority = open_authority(data.authority, now=as_datetime(wall()))
+        registry = Registry(data.registry, wall=wall)
+        stack.callback(registry.close)
+        store = Store(
+            data.store,
+            free_bytes=lambda: shutil.disk_usage(data.path).free,
+            faults=launch.faults,
+        )
+    except (AuthorityError, StoreOpenError, SchemaError, OSError) as error:
+        raise CoordinatorError(str(error), code=Exit.DATA_UNUSABLE) from error
+    store.start()
+    stack.push_async_callback(store.stop)
+    configs = Configs(launch.config_file, store, wall=wall)
+    await configs.start()
+    _follow_limits(store, configs)
+    await store.run_in_store(
+        partial(record_probes, probes=registry.probes(), recorded_at_us=wall())
+    )
+    return Runtime(
+        data_dir=data.path,
+        wall=wall,
+        store=store,
+        registry=registry,
+        authority=authority,
+        configs=configs,
+        presence=Presence(),
+    )
+
+
+def _follow_limits(store: Store, configs: Configs) -> None:
+    def apply(config: Config) -> None:
+        store.free_mark_bytes = config.limits.free_mib << 20
+
+    apply(configs.config)
+    configs.listen(lambda catalogue: apply(catalogue.config))
+
+
+# --- doors --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    door: FleetDoor
+    plans: Plans
+    servers: tuple[Server, ...]
+
+
+async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) -> _Fleet:
+    configs, authority = runtime.configs, runtime.authority
+    plans = Plans(authority, runtime.store)
+    await plans.start(configs.catalogue)
+    desk = Desk(
+        store=runtime.store,
+        plans=plans,
+        presence=runtime.presence,
+        budget=Budget(configs.config.limits.queue_mib << 20),
+        wall=runtime.wall,
+        spread=random.random,
+    )
+    door = FleetDoor(desk, runtime.registry, authority, limits=lambda: configs.config.limits)
+    identity = ServerIdentity(
+        authority, server_names(configs.config), now=lambda: as_datetime(runtime.wall())
+    )
+    configs.listen(plans.renew)
+    configs.listen(door.push_plans)
+    configs.listen(lambda catalogue: identity.rename(server_names(catalogue.config)))
+    servers = (await serve_fleet(door), _enrol_server(runtime), _admin_server(runtime, door, plans))
+    doors = configs.config.doors
+    try:
+        fleet = bind(
+            servers[0], doors.fleet, identity.credentials("fleet", mutual=True), door="fleet"
+        )
+        enrol = bind(
+            servers[1], doors.enrol, identity.credentials("enrol", mutual=False), door="enrol"
+        )
+        bind_socket(servers[2], data.admin)
+    except PortError as error:
+        raise CoordinatorError(str(error), code=Exit.PORT_OCCUPIED) from error
+    runtime.addresses.update(fleet=str(fleet), enrol=str(enrol))
+    stack.push_async_callback(stop_all, servers, grace_s=0.5)
+    for server in servers:
+        await server.start()
+    return _Fleet(door, plans, servers)
+
+
+def server_names(config: Config) -> tuple[str, ...]:
+    """Every name that the server certificate carries beside its own."""
+    bound = (config.doors.fleet.name, config.doors.enrol.name)
+    wildcards = {"0.0.0.0", "::"}
+    return (*config.doors.names, *(name for name in bound if name not in wildcards))
+
+
+def _enrol_server(runtime: Runtime) -> Server:
+    async def welcome(probe: Probe) -> None:
+        await _record_probe(runtime, probe)
+
+    def endpoints() -> list[str]:
+        port = runtime.addresses["fleet"].rpartition(":")[2]
+        return [f":{port}"]
+
+    door = EnrolmentDoor(
+        runtime.registry,
+        runtime.authority,
+        wall=runtime.wall,
+        fleet_endpoints=endpoints,
+        welcome=welcome,
+    )
+    return serve_enrolment(door)
+
+
+def _admin_server(runtime: Runtime, door: FleetDoor, plans: Plans) -> Server:
+    async def changed(probe: Probe) -> None:
+        if probe.state is ProbeState.REVOKED:
+            door.cut(probe.probe_id, reason="this probe was revoked")
+            plans.forget(probe.probe_id, at_us=runtime.wall())
+        await _record_probe(runtime, probe)
+
+    operations = Operations(
+        runtime.registry,
+        ca_key_sha256=runtime.authority.key_sha256,
+        seen=lambda: runtime.presence.seen,
+        changed=changed,
+    )
+    return serve_admin(AdminDoor(operations))
+
+
+async def _record_probe(runtime: Runtime, probe: Probe) -> None:
+    await runtime.store.run_in_store(
+        partial(record_probes, probes=(probe,), recorded_at_us=runtime.wall())
+    )
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+async def _drain(fleet: _Fleet) -> None:
+    """Take nothing new, commit and acknowledge what was taken, send the probes away."""
+    fleet.door.drain()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S_MAX):
+            await fleet.door.wait_empty()
+
+
+async def _watch_silence(door: FleetDoor) -> None:
+    while True:
+        await asyncio.sleep(SILENCE_LOOK_S)
+        door.end_silent()
+
+
+@asynccontextmanager
+async def _loops() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
+    """Starts loops that run until the coordinator ends; one that fails ends it."""
+    tasks: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+        try:
+            yield lambda loop: tasks.append(group.create_task(loop))
+        finally:
+            for task in tasks:
+                task.cancel()

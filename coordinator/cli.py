@@ -1,0 +1,287 @@
+"""`soundings coordinator`: run the server, check its configuration, make tokens, look after probes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from coordinator.app import Launch, coordinator, wall_us
+from coordinator.configs import load_config
+from coordinator.core.planner import check_ids
+from coordinator.core.registry import Vantage
+from coordinator.exits import CoordinatorError, Exit
+from coordinator.offline import Offline
+from coordinator.rpc.operator import NotRunningError, Operator
+from coordinator.services import SERVICES
+from proto.model import ConfigError
+
+T = TypeVar("T")
+
+DEFAULT_DATA: Final = Path("/var/lib/soundings")
+DEFAULT_CONFIG: Final = Path("/etc/soundings/soundings.toml")
+
+_EXITS: Final = """exit codes:
+  0 good   1 the answer is bad   2 usage   3 bad configuration
+  7 data directory unusable, or in use by another coordinator   8 port occupied
+"""
+_RUN: Final = """example:
+  soundings coordinator run --config soundings.toml --data /var/lib/soundings
+
+Serves until SIGTERM or SIGINT; then commits and acknowledges what it took, and ends. The
+configuration is read anew when it changes and on SIGHUP; a bad file leaves the plan in force.
+
+"""
+_CHECK: Final = """example:
+  soundings coordinator check-config soundings.toml
+
+Prints every finding at once, each with file, key, value and fix.
+
+"""
+_INVITE: Final = """example:
+  soundings coordinator token create --asn 64512 --country DE --provider hoster --label tier=vps
+
+Prints a token for one probe. What you declare here is stamped on every row of that probe, so let
+it be true. The text is shown once and kept nowhere.
+
+"""
+_PROBES: Final = """example:
+  soundings coordinator probes list --json
+  soundings coordinator probes revoke p0a1b2c3d4e5f
+
+"""
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one subcommand; `argv` begins with its name. Returns the exit code."""
+    args = _parser().parse_args(argv)
+    log_to_stderr()
+    try:
+        code: int = args.act(args)
+    except CoordinatorError as error:
+        print(f"soundings coordinator: {error}", file=sys.stderr)
+        return error.code
+    except ConfigError as error:
+        print(f"soundings coordinator: bad configuration:\n{error}", file=sys.stderr)
+        return Exit.BAD_CONFIG
+    return code
+
+
+def log_to_stderr() -> None:
+    """One canonical line per occurrence, key=value, control characters escaped."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["at", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _described("soundings coordinator", _RUN, "Collect what probes see, and judge it.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = _add(commands, "run", _RUN, "Run the server.")
+    run.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="soundings.toml")
+    _add_data(run)
+    run.set_defaults(act=_run)
+    check = _add(commands, "check-config", _CHECK, "Check a configuration file.")
+    check.add_argument("file", type=Path)
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(act=_check_config)
+    token = _add(commands, "token", _INVITE, "Make enrolment tokens.")
+    _add_token(token.add_subparsers(required=True, metavar="COMMAND"))
+    probes = _add(commands, "probes", _PROBES, "List, revoke or quarantine probes.")
+    _add_probes(probes.add_subparsers(required=True, metavar="COMMAND"))
+    return parser
+
+
+def _described(prog: str, epilog: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=epilog + _EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add(commands: Any, name: str, epilog: str, description: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=description,
+        description=description,
+        epilog=epilog + _EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="data directory")
+
+
+def _add_token(commands: Any) -> None:
+    create = _add(commands, "create", _INVITE, "Make a token for one probe.")
+    create.add_argument("--name", default="", help="short name of the vantage point")
+    create.add_argument("--asn", type=int, help="AS number the vantage point sits in")
+    create.add_argument("--country", help="two letters, such as DE")
+    create.add_argument("--provider", help="who runs the machine")
+    create.add_argument(
+        "--label", action="append", default=[], type=_label, metavar="KEY=VALUE", help="repeatable"
+    )
+    create.add_argument("--ttl", type=_span_s, default=86_400, metavar="24h", help="good for")
+    create.add_argument("--json", action="store_true", help="print JSON")
+    _add_data(create)
+    create.set_defaults(act=_create_token)
+
+
+def _add_probes(commands: Any) -> None:
+    listing = _add(commands, "list", _PROBES, "List every probe.")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    _add_data(listing)
+    listing.set_defaults(act=_list_probes)
+    revoke = _add(commands, "revoke", _PROBES, "Refuse a probe from now on, for ever.")
+    revoke.add_argument("probe_id")
+    _add_data(revoke)
+    revoke.set_defaults(act=_revoke)
+    quarantine = _add(commands, "quarantine", _PROBES, "Lower a probe's weight, or lift that.")
+    quarantine.add_argument("probe_id")
+    quarantine.add_argument("--lift", action="store_true", help="back to full weight")
+    _add_data(quarantine)
+    quarantine.set_defaults(act=_quarantine)
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def _span_s(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if match is None or int(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a span such as 30m, 24h or 7d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+# --- what they do -------------------------------------------------------------------------------
+
+
+def _run(args: argparse.Namespace) -> int:
+    launch = Launch(
+        config_file=args.config, data_dir=args.data, services=SERVICES, environment=os.environ
+    )
+    asyncio.run(serve(launch))
+    return Exit.GOOD
+
+
+async def serve(launch: Launch) -> None:
+    """Run a coordinator until a signal; say on stdout when and where it is ready.
+
+    The signals are caught before `ready` is printed: who waits for it may stop us at once.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with coordinator(launch) as runtime:
+        loop.add_signal_handler(signal.SIGHUP, runtime.configs.ask)
+        doors = " ".join(f"{door}={where}" for door, where in runtime.addresses.items())
+        print(f"ready {doors}", flush=True)
+        await stop.wait()
+
+
+def _check_config(args: argparse.Namespace) -> int:
+    try:
+        config, _ = load_config(args.file, loaded_at_us=wall_us())
+    except ConfigError as error:
+        if not args.json:
+            raise
+        print(json.dumps({"good": False, "findings": list(error.findings)}))
+        return Exit.BAD_CONFIG
+    counts = {
+        "services": len(config.services),
+        "components": sum(len(service.components) for service in config.services),
+        "anchors": len(config.anchors),
+        "groups": len(config.groups),
+        "checks": len(check_ids(config)),
+    }
+    if args.json:
+        print(json.dumps({"good": True, "findings": [], **counts}))
+    else:
+        print(f"{args.file}: good: {', '.join(f'{n} {what}' for what, n in counts.items())}")
+    return Exit.GOOD
+
+
+def _create_token(args: argparse.Namespace) -> int:
+    vantage = Vantage(
+        asn=args.asn, country=args.country, provider=args.provider, labels=dict(args.label)
+    )
+    made = _either(
+        args.data, lambda door: door.create_token(name=args.name, vantage=vantage, ttl_s=args.ttl)
+    )
+    if args.json:
+        print(json.dumps(made))
+    else:
+        print(made["token"])
+        until = datetime.fromtimestamp(made["expires_at_us"] / 1_000_000, tz=UTC)
+        print(f"for {made['name']}, once, until {until:%Y-%m-%d %H:%M} UTC", file=sys.stderr)
+    return Exit.GOOD
+
+
+def _list_probes(args: argparse.Namespace) -> int:
+    probes = _either(args.data, lambda door: door.list_probes())
+    if args.json:
+        print(json.dumps(probes))
+        return Exit.GOOD
+    print(f"{'PROBE':<14} {'NAME':<16} {'STATE':<12} {'ASN':>10} {'IN':<3} {'SPOOL':>7}  CLOCK")
+    for probe in probes:
+        print(_line(probe))
+    return Exit.GOOD
+
+
+def _line(probe: dict[str, Any]) -> str:
+    offset, error = probe["clock_offset_us"], probe["clock_error_us"]
+    clock = "-" if offset is None else f"{offset / 1000:+.1f} ±{(error or 0) / 1000:.1f} ms"
+    spool = "-" if probe["spool_rows"] is None else probe["spool_rows"]
+    return (
+        f"{probe['probe_id']:<14} {probe['name']:<16} {probe['state']:<12} "
+        f"{probe['asn'] or '-':>10} {probe['country'] or '-':<3} {spool:>7}  {clock}"
+    )
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    print(_either(args.data, lambda door: door.revoke(args.probe_id)))
+    return Exit.GOOD
+
+
+def _quarantine(args: argparse.Namespace) -> int:
+    print(_either(args.data, lambda door: door.quarantine(args.probe_id, lift=args.lift)))
+    return Exit.GOOD
+
+
+def _either(data: Path, ask: Callable[[Any], Awaitable[T]]) -> T:
+    """Ask the running coordinator; with none running, the files themselves."""
+
+    async def both() -> T:
+        try:
+            return await ask(Operator(data / "admin.sock"))
+        except NotRunningError:
+            with Offline.open(data, wall=wall_us) as offline:
+                return await ask(offline)
+
+    return asyncio.run(both())

@@ -1,0 +1,78 @@
+"""The operator's calls with no coordinator running: on the files of the data directory directly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from coordinator.core.registry import Vantage
+from coordinator.datadir import hold
+from coordinator.exits import CoordinatorError, Exit
+from coordinator.operations import Operations, ProbeFacts
+from coordinator.rpc.authority import AuthorityError, as_datetime, open_authority
+from coordinator.store.open import StoreOpenError
+from coordinator.store.registry import Registry, RegistryError
+
+
+class Offline:
+    """Answers as `coordinator.rpc.operator.Operator` does."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    @staticmethod
+    @contextmanager
+    def open(data: Path, *, wall: Callable[[], int]) -> Iterator[Offline]:
+        """Hold the data directory meanwhile, so that no coordinator starts under our hands.
+
+        Raises CoordinatorError when its files cannot be used, or what was asked cannot be done.
+        """
+        with hold(data) as directory:
+            try:
+                authority = open_authority(directory.authority, now=as_datetime(wall()))
+                registry = Registry(directory.registry, wall=wall)
+            except (AuthorityError, StoreOpenError, OSError) as error:
+                raise CoordinatorError(str(error), code=Exit.DATA_UNUSABLE) from error
+            try:
+                yield Offline(Operations(registry, ca_key_sha256=authority.key_sha256))
+            except RegistryError as error:
+                raise CoordinatorError(str(error), code=Exit.USAGE) from error
+            finally:
+                registry.close()
+
+    async def create_token(self, *, name: str, vantage: Vantage, ttl_s: int) -> dict[str, Any]:
+        """A token as {token, name, expires_at_us}."""
+        text, token = await self._operations.create_token(name=name, vantage=vantage, ttl_s=ttl_s)
+        return {"token": text, "name": token.name, "expires_at_us": token.expires_at_us}
+
+    async def list_probes(self) -> list[dict[str, Any]]:
+        """Every probe as the command prints it; none of them is connected."""
+        return [_printed(facts) for facts in await self._operations.list_probes()]
+
+    async def revoke(self, probe_id: str) -> str:
+        """What was done, in a sentence."""
+        return await self._operations.revoke(probe_id)
+
+    async def quarantine(self, probe_id: str, *, lift: bool) -> str:
+        """What was done, in a sentence."""
+        return await self._operations.quarantine(probe_id, lift=lift)
+
+
+def _printed(facts: ProbeFacts) -> dict[str, Any]:
+    vantage = facts.probe.vantage
+    unknown = dict.fromkeys(
+        ("version", "plan_version", "seen_at_us", "clock_offset_us", "clock_error_us", "spool_rows")
+    )
+    return {
+        "probe_id": facts.probe.probe_id,
+        "name": facts.probe.name,
+        "state": facts.state,
+        "asn": vantage.asn,
+        "country": vantage.country,
+        "provider": vantage.provider,
+        "labels": dict(vantage.labels),
+        "evicted_rows": 0,
+        **unknown,
+    }

@@ -1,0 +1,109 @@
+"""What an operator can do to the fleet: the same on a running coordinator and on its files."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from coordinator.core.accepting import name as accept_name
+from coordinator.core.reading import UnfitError
+from coordinator.core.registry import Probe, ProbeState, Seen, Vantage
+from coordinator.core.tokens import TTL_S_DEFAULT, TTL_S_MAX, Token
+from coordinator.store.registry import Registry, RegistryError
+
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFacts:
+    """A probe with what it last said; None = it has not come since the coordinator started."""
+
+    probe: Probe
+    seen: Seen | None
+
+    @property
+    def state(self) -> str:
+        """`connected` where it is and nothing worse is known, else what the operator decided."""
+        if self.probe.state is ProbeState.ENROLLED and self.seen and self.seen.connected:
+            return "connected"
+        return self.probe.state.value
+
+
+async def _nothing_to_do(_: Probe) -> None:
+    """With the coordinator stopped nobody has to hear of a change."""
+
+
+class Operations:
+    """`changed` is awaited with every probe whose state changed."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        ca_key_sha256: bytes,
+        seen: Callable[[], Mapping[str, Seen]] = dict,
+        changed: Callable[[Probe], Awaitable[None]] = _nothing_to_do,
+    ) -> None:
+        self._registry = registry
+        self._ca_key_sha256 = ca_key_sha256
+        self._seen = seen
+        self._changed = changed
+
+    async def create_token(self, *, name: str, vantage: Vantage, ttl_s: int) -> tuple[str, Token]:
+        """A token and its text. Raises RegistryError when a fact of the vantage cannot be."""
+        _check_vantage(name, vantage)
+        ttl_s = ttl_s or TTL_S_DEFAULT
+        if ttl_s > TTL_S_MAX:
+            raise RegistryError(f"--ttl is {ttl_s} s; at most {TTL_S_MAX // 86_400} days")
+        return await asyncio.to_thread(
+            self._registry.create_token,
+            name=name,
+            vantage=vantage,
+            ttl_s=ttl_s,
+            ca_key_sha256=self._ca_key_sha256,
+        )
+
+    async def list_probes(self) -> list[ProbeFacts]:
+        """Every probe, oldest first."""
+        seen = self._seen()
+        return [ProbeFacts(probe, seen.get(probe.probe_id)) for probe in self._registry.probes()]
+
+    async def revoke(self, probe_id: str) -> str:
+        """Refuse a probe for ever. Raises RegistryError when there is no such probe."""
+        probe = await self._set(probe_id, ProbeState.REVOKED)
+        return f"{probe.name} ({probe_id}) is revoked; its rows stay"
+
+    async def quarantine(self, probe_id: str, *, lift: bool) -> str:
+        """Lower a probe's weight, or lift that. Raises RegistryError when it cannot be."""
+        probe = await self._set(probe_id, ProbeState.ENROLLED if lift else ProbeState.QUARANTINED)
+        return f"{probe.name} ({probe_id}) is {probe.state.value}"
+
+    async def _set(self, probe_id: str, state: ProbeState) -> Probe:
+        probe = await asyncio.to_thread(self._registry.set_state, probe_id, state)
+        await self._changed(probe)
+        return probe
+
+
+def _check_vantage(name: str, vantage: Vantage) -> None:
+    """Raises RegistryError naming the option, its value and the fix."""
+    if name:
+        _check_name("--name", name)
+    if vantage.country is not None and not _COUNTRY.fullmatch(vantage.country):
+        raise RegistryError(f"--country is {vantage.country!r}; give two letters such as DE")
+    if vantage.asn is not None and not 1 <= vantage.asn <= 4_294_967_295:
+        raise RegistryError(f"--asn is {vantage.asn}; give a number from 1 to 4294967295")
+    if vantage.provider is not None:
+        _check_name("--provider", vantage.provider)
+    for key, value in vantage.labels.items():
+        _check_name("--label", key)
+        _check_name("--label", value)
+
+
+def _check_name(option: str, value: str) -> None:
+    try:
+        accept_name(value)
+    except UnfitError as error:
+        raise RegistryError(f"{option} is {value!r}; {error}") from error

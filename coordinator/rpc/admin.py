@@ -1,0 +1,129 @@
+"""The operator's door: a unix socket in the data directory, for whoever may read that directory.
+
+With the coordinator stopped the same operations run on the files directly (coordinator.operations).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from coordinator.core.registry import Seen, Vantage
+from coordinator.operations import Operations, ProbeFacts
+from coordinator.store.registry import RegistryError
+from proto.gen import admin_pb2, admin_pb2_grpc
+from proto.model import SoundingsError
+
+
+class AdminDoor(admin_pb2_grpc.AdminServicer):
+    """The servicer of the unix socket."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    async def CreateToken(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.CreateTokenRequest, context: Any
+    ) -> admin_pb2.CreateTokenReply:
+        """A new token; its text is in the reply and nowhere else."""
+        try:
+            text, token = await self._operations.create_token(
+                name=request.name, vantage=vantage_from_wire(request.vantage), ttl_s=request.ttl_s
+            )
+        except SoundingsError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        return admin_pb2.CreateTokenReply(
+            token=text, name=token.name, expires_at_us=token.expires_at_us
+        )
+
+    async def ListProbes(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.ListProbesRequest, context: Any
+    ) -> admin_pb2.ListProbesReply:
+        """Every probe with what it last said."""
+        del request, context
+        facts = await self._operations.list_probes()
+        return admin_pb2.ListProbesReply(probes=[_row(fact) for fact in facts])
+
+    async def Revoke(self, request: admin_pb2.ProbeRef, context: Any) -> admin_pb2.AdminReply:  # noqa: N802  # the name of the call on the wire
+        """Refuse a probe from now on and end its session."""
+        try:
+            text = await self._operations.revoke(request.probe_id)
+        except RegistryError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        return admin_pb2.AdminReply(text=text)
+
+    async def Quarantine(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.QuarantineRequest, context: Any
+    ) -> admin_pb2.AdminReply:
+        """Lower a probe's weight, or lift that."""
+        try:
+            text = await self._operations.quarantine(request.probe_id, lift=request.lift)
+        except RegistryError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        return admin_pb2.AdminReply(text=text)
+
+
+def vantage_from_wire(message: admin_pb2.Vantage) -> Vantage:
+    """What an operator declared; unset fields are None."""
+    return Vantage(
+        asn=message.asn if message.HasField("asn") else None,
+        country=message.country if message.HasField("country") else None,
+        provider=message.provider if message.HasField("provider") else None,
+        labels=dict(message.labels),
+    )
+
+
+def vantage_to_wire(vantage: Vantage) -> admin_pb2.Vantage:
+    """The inverse."""
+    return admin_pb2.Vantage(
+        asn=vantage.asn,
+        country=vantage.country,
+        provider=vantage.provider,
+        labels=dict(vantage.labels),
+    )
+
+
+def _row(facts: ProbeFacts) -> admin_pb2.ProbeRow:
+    probe, seen = facts.probe, facts.seen
+    row = admin_pb2.ProbeRow(
+        probe_id=probe.probe_id,
+        name=probe.name,
+        vantage=vantage_to_wire(probe.vantage),
+        state=facts.state,
+    )
+    if seen is not None:
+        _add_seen(row, seen)
+    return row
+
+
+def _add_seen(row: admin_pb2.ProbeRow, seen: Seen) -> None:
+    row.seen_at_us = seen.seen_at_us
+    row.version = seen.version
+    row.plan_version = seen.plan_version
+    row.evicted_rows = seen.evicted_rows
+    for name in ("clock_offset_us", "clock_error_us", "spool_rows"):
+        value = getattr(seen, name)
+        if value is not None:
+            setattr(row, name, value)
+
+
+def facts_from_wire(row: admin_pb2.ProbeRow) -> dict[str, Any]:
+    """A row as the command prints it."""
+    vantage = vantage_from_wire(row.vantage)
+    known = {
+        name: getattr(row, name) if row.HasField(name) else None
+        for name in ("seen_at_us", "clock_offset_us", "clock_error_us", "spool_rows")
+    }
+    return {
+        "probe_id": row.probe_id,
+        "name": row.name,
+        "state": row.state,
+        "asn": vantage.asn,
+        "country": vantage.country,
+        "provider": vantage.provider,
+        "labels": dict(vantage.labels),
+        "version": row.version or None,
+        "plan_version": row.plan_version or None,
+        "evicted_rows": row.evicted_rows,
+        **known,
+    }

@@ -1,0 +1,166 @@
+"""gRPC servers as the coordinator needs them: hard limits, TLS that renews, ports that say why not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+
+from coordinator.core.settings import Address
+from coordinator.ports import PortError, explain_port
+from coordinator.rpc.authority import SERVER_LIFE, Authority
+from proto.gen import admin_pb2_grpc, enrolment_pb2_grpc, fleet_pb2_grpc
+
+Server = grpc.aio.Server
+
+BATCH_BYTES_MAX: Final = 1 << 20
+"""Of one message on a session. HTTP/2 buffers several; a hostile probe gets no more than that."""
+
+_ENVELOPE_BYTES: Final = 4096
+
+COMMON_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.so_reuseport", 0),  # two coordinators on one port must not share it silently
+    ("grpc.max_receive_message_length", BATCH_BYTES_MAX + _ENVELOPE_BYTES),
+    ("grpc.max_metadata_size", 8192),
+    ("grpc.max_concurrent_streams", 16),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # silent connections stay 120 s by default
+)
+FLEET_OPTIONS: Final = (
+    *COMMON_OPTIONS,
+    ("grpc.http2.bdp_probe", 0),  # else flow control buffers a gigabyte for a stalled store
+    ("grpc.server.max_pending_requests", 20_000),  # the whole fleet comes back after a restart
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ("grpc.keepalive_time_ms", 120_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),  # keepalive_timeout_ms alone detects nothing in 1.85
+    ("grpc.max_allowed_incoming_connections", 8000),  # guards file descriptors
+)
+ENROL_OPTIONS: Final = (*COMMON_OPTIONS, ("grpc.max_connection_idle_ms", 30_000))
+
+ENROL_CALLS_MAX: Final = 200
+"""Enrolments at once: each signs a certificate, which is the dearest thing a stranger can ask."""
+
+
+SOCKET_PATH_MAX: Final = 107
+"""sun_path of unix(7), less its end."""
+
+
+class ServerIdentity:
+    """The coordinator's server certificate, renewed at half life and when its names change.
+
+    gRPC asks for it at every handshake, from its own threads; streams that are up stay up.
+    """
+
+    def __init__(
+        self, authority: Authority, names: Sequence[str], *, now: Callable[[], datetime]
+    ) -> None:
+        self._authority = authority
+        self._names = tuple(names)
+        self._now = now
+        self._made_at = now()
+        self._current = self._make()
+        self._taken: set[str] = set()
+
+    def credentials(self, door: str, *, mutual: bool) -> grpc.ServerCredentials:
+        """Credentials of one door; `mutual` = a client without a certificate of ours is refused."""
+        self._taken.add(door)
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            if self._now() - self._made_at > SERVER_LIFE / 2:
+                self.rename(self._names)
+            if door in self._taken:
+                return None
+            self._taken.add(door)
+            return self._current
+
+        return grpc.dynamic_ssl_server_credentials(
+            self._current,
+            fetch,  # type: ignore[arg-type]  # None means unchanged, as its documentation says
+            require_client_authentication=mutual,
+        )
+
+    def rename(self, names: Sequence[str]) -> None:
+        """Another certificate from now on, for these names."""
+        self._names = tuple(names)
+        self._made_at = self._now()
+        self._current = self._make()
+        self._taken.clear()
+
+    def _make(self) -> grpc.ServerCertificateConfiguration:
+        key, chain = self._authority.issue_server(self._names, now=self._now())
+        return grpc.ssl_server_certificate_configuration(
+            [(key, chain)], root_certificates=self._authority.certificate_pem
+        )
+
+
+def bind(
+    server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials, *, door: str
+) -> Address:
+    """Bind a door; returns the address with the port really bound.
+
+    Raises PortError saying who holds the port and what to do.
+    """
+    try:
+        port = server.add_secure_port(str(address), credentials)
+    except RuntimeError as error:
+        raise explain_port(address, door=door) from error
+    if port == 0:
+        raise explain_port(address, door=door)
+    return Address(address.name, port)
+
+
+async def serve_fleet(door: fleet_pb2_grpc.FleetServicer) -> Server:
+    """The server of the fleet door, with gRPC's own health service beside it."""
+    server = grpc.aio.server(options=FLEET_OPTIONS)
+    fleet_pb2_grpc.add_FleetServicer_to_server(door, server)
+    healthy = health.aio.HealthServicer()
+    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    return server
+
+
+def serve_enrolment(door: enrolment_pb2_grpc.EnrolmentServicer) -> Server:
+    """The server of the enrolment door."""
+    server = grpc.aio.server(options=ENROL_OPTIONS, maximum_concurrent_rpcs=ENROL_CALLS_MAX)
+    enrolment_pb2_grpc.add_EnrolmentServicer_to_server(door, server)
+    return server
+
+
+def serve_admin(door: admin_pb2_grpc.AdminServicer) -> Server:
+    """The server of the operator's socket."""
+    server = grpc.aio.server()
+    admin_pb2_grpc.add_AdminServicer_to_server(door, server)
+    return server
+
+
+async def stop_all(servers: Sequence[grpc.aio.Server], *, grace_s: float) -> None:
+    """Stop several servers at once."""
+    await asyncio.gather(*(server.stop(grace_s) for server in servers))
+
+
+def bind_socket(server: grpc.aio.Server, path: Path) -> None:
+    """Bind a unix socket that only its owner may use.
+
+    Raises PortError when the path does not fit a socket's address.
+    """
+    if len(str(path)) > SOCKET_PATH_MAX:
+        raise PortError(
+            f"{path}: a socket's path has at most {SOCKET_PATH_MAX} characters; name a shorter --data"
+        )
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise PortError(f"{path}: the operator's socket cannot be made ({error})") from error
+    finally:
+        os.umask(before)

@@ -1,0 +1,222 @@
+"""The fleet door: who may enter, one session per probe, and how all of them end.
+
+Identity comes from the verified certificate alone. Revocation does not wait for certificates to
+expire: every session asks the registry, and live ones are ended at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+import grpc
+import grpc.aio
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from coordinator.core.registry import Probe, is_silent, probe_id_of, refuse_probe
+from coordinator.core.settings import Limits
+from coordinator.rpc.authority import Authority, AuthorityError, as_datetime
+from coordinator.rpc.outbox import Ending
+from coordinator.rpc.session import Desk, ProbeSession
+from coordinator.store.catalogue import Catalogue
+from coordinator.store.registry import Registry
+from coordinator.store.rows import SessionRow
+from proto.gen import fleet_pb2, fleet_pb2_grpc
+
+HELLO_WITHIN_S: Final = 10.0
+"""A stream that says nothing for this long is not a probe."""
+
+CUT_AFTER_S: Final = 1.0
+"""How long a session that must end may take to say so before it is cut."""
+
+
+class FleetDoor(fleet_pb2_grpc.FleetServicer):
+    """The servicer of the mutually authenticated port."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        registry: Registry,
+        authority: Authority,
+        *,
+        limits: Callable[[], Limits],
+    ) -> None:
+        self._desk = desk
+        self._registry = registry
+        self._authority = authority
+        self._limits = limits
+        self._live: dict[str, ProbeSession] = {}
+        self._ended = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._draining = False
+        self._log = structlog.get_logger("fleet")
+
+    # --- the two calls ------------------------------------------------------------------------
+
+    async def Session(  # noqa: N802  # the name of the call on the wire
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[fleet_pb2.Down]:
+        """One session of one probe."""
+        probe = await self._admit(context)
+        session = ProbeSession(self._desk, probe, self._limits(), number=next(self._numbers))
+        self._take_over(session)
+        loop = asyncio.get_running_loop()
+        handler = asyncio.current_task()
+        assert handler is not None, "gRPC runs every call in a task"
+        session.outbox.on_end = lambda: loop.call_later(CUT_AFTER_S, handler.cancel)
+        reader = loop.create_task(session.read(request_iterator))
+        timers = [
+            loop.call_later(HELLO_WITHIN_S, self._expect_hello, session),
+            loop.call_later(_life_s(context, self._now()), self._expire, session),
+        ]
+        try:
+            async for message in session.outbox.messages():
+                if message.WhichOneof("message") == "clock":
+                    message.clock.t3_ns = self._desk.wall() * 1000
+                yield message
+            await _say_ending(context, session.outbox.ending)
+        finally:
+            for timer in timers:
+                timer.cancel()
+            reader.cancel()
+            self._leave(session)
+
+    async def Renew(self, request: fleet_pb2.RenewRequest, context: Any) -> fleet_pb2.RenewReply:  # noqa: N802
+        """A new certificate for the same identity."""
+        probe = await self._admit(context)
+        try:
+            certificate = self._authority.issue_probe(
+                request.csr_der, probe.probe_id, now=self._now()
+            )
+        except AuthorityError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        self._log.info("certificate renewed", probe_id=probe.probe_id)
+        return fleet_pb2.RenewReply(
+            certificate_pem=certificate.public_bytes(Encoding.PEM),
+            ca_pem=self._authority.certificate_pem,
+        )
+
+    # --- from the rest of the coordinator -----------------------------------------------------
+
+    def push_plans(self, _: Catalogue) -> None:
+        """Another configuration is in force: send every connected probe its plan."""
+        for session in self._live.values():
+            issued = self._desk.plans.of(session.probe)
+            session.heartbeat_s = issued.plan.heartbeat_s
+            session.outbox.put(issued.message)
+
+    def cut(self, probe_id: str, *, reason: str) -> bool:
+        """End the live session of a revoked probe at once; False when it has none."""
+        session = self._live.get(probe_id)
+        if session is None:
+            return False
+        session.outbox.end(Ending(grpc.StatusCode.PERMISSION_DENIED, reason))
+        return True
+
+    def drain(self) -> None:
+        """Take no more sessions and end those that are up, after what they are owed."""
+        self._draining = True
+        for session in self._live.values():
+            session.drain()
+
+    async def wait_empty(self) -> None:
+        """Wait until no session is up."""
+        while self._live:
+            self._ended.clear()
+            await self._ended.wait()
+
+    def end_silent(self) -> None:
+        """End sessions that missed their heartbeats: keepalive alone misses a stopped probe."""
+        now_us = self._desk.wall()
+        for session in self._live.values():
+            if session.heartbeat_s and is_silent(
+                seen_at_us=session.seen_at_us, now_us=now_us, heartbeat_s=session.heartbeat_s
+            ):
+                session.outbox.end(Ending(grpc.StatusCode.UNAVAILABLE, "silent"))
+
+    # --- inside -------------------------------------------------------------------------------
+
+    async def _admit(self, context: Any) -> Probe:
+        """The probe behind a verified certificate, or the end of the call."""
+        identities = context.auth_context().get("peer_spiffe_id") or []
+        names = tuple(bytes(identity).decode("ascii", "replace") for identity in identities)
+        probe_id = probe_id_of(names)
+        probe = None if probe_id is None else self._registry.probe(probe_id)
+        refusal = refuse_probe(probe)
+        if probe is None or refusal is not None:
+            self._log.warning("probe refused", certificate=names, reason=refusal)
+            if probe_id is not None:
+                at_us = self._desk.wall()
+                self._desk.store.record(
+                    SessionRow(at_us=at_us, probe_id=probe_id, what="refused", detail=refusal)
+                )
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, refusal or "no such probe")
+        if self._draining:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, "draining")
+        if self._desk.store.trouble is not None:
+            await _say_ending(
+                context,
+                Ending(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "the store takes nothing at the moment",
+                    self._desk.retry_after_ms(),
+                ),
+            )
+        return probe
+
+    def _take_over(self, session: ProbeSession) -> None:
+        """The newest session of a probe is the one: an older one is a ruin, or a second copy."""
+        before = self._live.get(session.probe.probe_id)
+        if before is not None:
+            before.outbox.end(Ending(grpc.StatusCode.ABORTED, "another session took over"))
+        self._live[session.probe.probe_id] = session
+
+    def _leave(self, session: ProbeSession) -> None:
+        probe_id = session.probe.probe_id
+        ending = session.outbox.ending
+        silent = ending is not None and ending.details == "silent"
+        session.close(
+            what="silent" if silent else "disconnect", detail=ending.details if ending else None
+        )
+        if self._live.get(probe_id) is session:
+            del self._live[probe_id]
+            self._desk.presence.leave(probe_id)
+        self._ended.set()
+
+    def _expect_hello(self, session: ProbeSession) -> None:
+        if not session.heartbeat_s:
+            session.outbox.end(Ending(grpc.StatusCode.INVALID_ARGUMENT, "no hello in time"))
+
+    def _expire(self, session: ProbeSession) -> None:
+        ending = Ending(grpc.StatusCode.UNAVAILABLE, "the certificate expired; recover it")
+        session.outbox.end(ending)
+
+    def _now(self) -> datetime:
+        return as_datetime(self._desk.wall())
+
+
+async def _say_ending(context: Any, ending: Ending | None) -> None:
+    if ending is None or ending.code is grpc.StatusCode.OK:
+        return
+    trailing = (("retry-after-ms", str(ending.retry_after_ms)),) if ending.retry_after_ms else ()
+    await context.abort(ending.code, ending.details, trailing)
+
+
+async def _abort(context: Any, code: grpc.StatusCode, details: str) -> NoReturn:
+    await context.abort(code, details)
+    raise AssertionError("abort always raises")
+
+
+def _life_s(context: Any, now: datetime) -> float:
+    """How long the peer's certificate is still good for."""
+    pem = (context.auth_context().get("x509_pem_cert") or [b""])[0]
+    with suppress(ValueError):
+        certificate = x509.load_pem_x509_certificate(pem)
+        return max(0.0, (certificate.not_valid_after_utc - now).total_seconds())
+    return 0.0

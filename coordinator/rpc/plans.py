@@ -1,0 +1,111 @@
+"""The signed plan of each probe, and the record of which probe follows which plan since when.
+
+Probes with the same services share a plan, so a configuration of thousands of probes is signed a
+few times. A plan counts as followed when the probe says its version, not when it was sent: what it
+never received was never due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+from coordinator.core.planner import plan_for, services_of
+from coordinator.core.registry import Probe
+from coordinator.rpc.authority import Authority
+from coordinator.store.catalogue import Catalogue, following, record_following
+from coordinator.store.writer import Store, StoreUnavailableError
+from proto.codec import plan_to_wire
+from proto.gen import fleet_pb2, plan_pb2
+from proto.model import Plan
+
+RETRY_S = 2.0
+"""Between two tries to record while the store is in trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A plan as it is sent."""
+
+    plan: Plan
+    message: fleet_pb2.Down
+
+
+class Plans:
+    """Makes, signs and remembers plans. Used on the event loop only."""
+
+    def __init__(self, authority: Authority, store: Store) -> None:
+        self._authority = authority
+        self._store = store
+        self._issued: dict[frozenset[str] | None, Issued] = {}
+        self._catalogue: Catalogue | None = None
+        self._following: dict[str, int] = {}
+        self._pending: dict[str, tuple[Plan | None, int]] = {}
+        self._wake = asyncio.Event()
+
+    async def start(self, catalogue: Catalogue) -> None:
+        """Take the first configuration and what probes followed before."""
+        self.renew(catalogue)
+        self._following = await self._store.run_in_store(following)
+
+    def renew(self, catalogue: Catalogue) -> None:
+        """Another configuration is in force."""
+        self._catalogue = catalogue
+        self._issued.clear()
+
+    def of(self, probe: Probe) -> Issued:
+        """The plan of this probe now; from here on its rows may be of these checks."""
+        assert self._catalogue is not None, "start() comes first"
+        services = services_of(probe.vantage.labels, self._catalogue.config.groups)
+        if services not in self._issued:
+            self._issued[services] = self._issue(self._catalogue, services)
+        issued = self._issued[services]
+        self._store.allow(probe.probe_id, frozenset(c.check_no for c in issued.plan.checks))
+        return issued
+
+    def _issue(self, catalogue: Catalogue, services: frozenset[str] | None) -> Issued:
+        plan = plan_for(
+            catalogue.definitions,
+            services,
+            config=catalogue.config,
+            version=catalogue.version,
+            issued_at_us=catalogue.loaded_at_us,
+        )
+        wire = plan_to_wire(plan)
+        signed = plan_pb2.SignedPlan(plan=wire, signature=self._authority.sign(wire))
+        return Issued(plan, fleet_pb2.Down(plan=signed))
+
+    def note(self, probe: Probe, *, version: int, at_us: int) -> None:
+        """The probe says that it follows this version."""
+        plan = self.of(probe).plan
+        if version == plan.version != self._following.get(probe.probe_id):
+            self._following[probe.probe_id] = version
+            self._pending[probe.probe_id] = (plan, at_us)
+            self._wake.set()
+
+    def forget(self, probe_id: str, *, at_us: int) -> None:
+        """Nothing is due from this probe any more."""
+        self._following.pop(probe_id, None)
+        self._pending[probe_id] = (None, at_us)
+        self._wake.set()
+
+    async def record(self) -> None:
+        """Write down who follows what, for ever; many at once after a restart."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write down what was noted since."""
+        pending, self._pending = self._pending, {}
+        if not pending:
+            return
+
+        try:
+            await self._store.run_in_store(partial(record_following, changes=pending))
+        except StoreUnavailableError:
+            self._pending = {**pending, **self._pending}
+            await asyncio.sleep(RETRY_S)
+            self._wake.set()

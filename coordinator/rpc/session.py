@@ -1,0 +1,353 @@
+"""One session: what a probe says, taken message by message, and what it is told.
+
+Nothing here trusts a message. A report is bounded by its envelope before it is unpacked, unpacked
+within that bound, parsed alone, and handed to the store, whose reply becomes an acknowledgement, a
+rejection, or the end of the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import grpc
+import structlog
+
+from coordinator.core.clock import clock_notice, is_believable
+from coordinator.core.intake import PAST_MAX_US, BatchName, refuse_envelope
+from coordinator.core.registry import Probe
+from coordinator.core.settings import Limits
+from coordinator.presence import Presence
+from coordinator.rpc.budget import Budget, BudgetSpentError
+from coordinator.rpc.doors import BATCH_BYTES_MAX
+from coordinator.rpc.outbox import Ending, Outbox
+from coordinator.rpc.plans import Plans
+from coordinator.store.commit import Arrival, Fate
+from coordinator.store.merge import check_body
+from coordinator.store.rows import ClockRow, HeartbeatRow, RejectRow, SessionRow
+from coordinator.store.writer import Store
+from proto.codec import heartbeat_from_wire, hello_from_wire
+from proto.gen import fleet_pb2
+from proto.model import Hello, WireError
+
+MARKS_MAX: Final = 256
+"""High-water marks told in Welcome: a probe that restarted more often gets the newest."""
+
+OVERHEAD_BYTES: Final = 512
+"""What a waiting report costs beside its body."""
+
+RETRY_AFTER_MS: Final = (2_000, 10_000)
+"""A probe that is sent away comes back within these, spread over the fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every session works with. `spread` gives a number from [0, 1)."""
+
+    store: Store
+    plans: Plans
+    presence: Presence
+    budget: Budget
+    wall: Callable[[], int]
+    spread: Callable[[], float]
+
+    def retry_after_ms(self) -> int:
+        """Some time within RETRY_AFTER_MS."""
+        low, high = RETRY_AFTER_MS
+        return low + int(self.spread() * (high - low))
+
+
+class ProbeSession:
+    """The state of one stream. `number` is unique in this process."""
+
+    def __init__(self, desk: Desk, probe: Probe, limits: Limits, *, number: int) -> None:
+        self._desk = desk
+        self.probe = probe
+        self.number = number
+        self.outbox = Outbox()
+        self.seen_at_us = desk.wall()
+        self.heartbeat_s = 0.0
+        self._window = asyncio.Semaphore(limits.batches_in_flight)
+        self._limits = limits
+        self._hello: Hello | None = None
+        self._in_flight = 0
+        self._draining = False
+        self._log = structlog.get_logger("session").bind(
+            probe_id=probe.probe_id, vantage=probe.name
+        )
+
+    async def read(self, messages: AsyncIterator[fleet_pb2.Up]) -> None:
+        """Take messages until the probe hangs up or the session ends."""
+        try:
+            async for message in messages:
+                if self.outbox.ending is not None or self._draining:
+                    return
+                self.seen_at_us = self._desk.wall()
+                await self._take(message)
+            self.outbox.end(Ending(grpc.StatusCode.OK, ""))
+        except WireError as error:
+            self._refuse(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except BudgetSpentError:
+            self.send_away("overloaded: too many reports wait for the store")
+
+    async def _take(self, message: fleet_pb2.Up) -> None:
+        match message.WhichOneof("message"):
+            case "hello":
+                self._greet(message.hello)
+            case _ if self._hello is None:
+                raise WireError("a session begins with hello")
+            case "batch":
+                await self._take_batch(message.batch)
+            case "heartbeat":
+                self._take_heartbeat(message.heartbeat)
+            case "clock":
+                self._take_clock(message.clock)
+            case _:
+                raise WireError("an empty message")
+
+    # --- hello --------------------------------------------------------------------------------
+
+    def _greet(self, message: fleet_pb2.Hello) -> None:
+        if self._hello is not None:
+            raise WireError("hello comes exactly once")
+        hello = self._hello = hello_from_wire(message)
+        desk, probe_id = self._desk, self.probe.probe_id
+        issued = desk.plans.of(self.probe)
+        self.heartbeat_s = issued.plan.heartbeat_s
+        marks = list(desk.store.marks_of(probe_id).items())[-MARKS_MAX:]
+        welcome = fleet_pb2.Welcome(
+            window=self._limits.batches_in_flight,
+            max_batch_bytes=BATCH_BYTES_MAX,
+            have=[fleet_pb2.Ack(epoch=epoch, seq=seq) for epoch, seq in marks],
+            sent_at_us=desk.wall(),
+        )
+        self.outbox.put(fleet_pb2.Down(welcome=welcome))
+        self.outbox.put(issued.message)
+        self._tell_clock(message.sent_at_us)
+        desk.presence.note(
+            probe_id,
+            at_us=self.seen_at_us,
+            connected=True,
+            version=hello.version,
+            boot_id=hello.boot_id,
+            plan_version=hello.plan_version,
+            spool_rows=hello.backlog_rows,
+            evicted_rows=hello.evicted_rows,
+            capabilities=hello.capabilities,
+        )
+        desk.plans.note(self.probe, version=hello.plan_version, at_us=self.seen_at_us)
+        self._record("connect", backlog_rows=hello.backlog_rows, evicted_rows=hello.evicted_rows)
+
+    def _tell_clock(self, sent_at_us: int) -> None:
+        notice = clock_notice(sent_at_us=sent_at_us, received_at_us=self.seen_at_us)
+        if notice is not None:
+            self._log.warning("probe clock is wrong", ahead_us=sent_at_us - self.seen_at_us)
+            self.tell(notice)
+
+    # --- reports ------------------------------------------------------------------------------
+
+    async def _take_batch(self, batch: fleet_pb2.Batch) -> None:
+        name = BatchName(self.probe.probe_id, batch.epoch, batch.seq)
+        try:
+            body = unpack(batch)
+        except WireError as error:
+            self._reject(name, rows=batch.rows, reason=str(error))
+            return
+        cost = len(body) + OVERHEAD_BYTES
+        await self._window.acquire()
+        await self._desk.budget.take(cost)
+        self._in_flight += 1
+        self._desk.store.submit(
+            Arrival(
+                name=name,
+                session=self.number,
+                rows=batch.rows,
+                body=body,
+                received_at_us=self.seen_at_us,
+                reply=partial(self._settle, name, cost),
+            )
+        )
+
+    def _settle(self, name: BatchName, cost: int, fate: Fate, reason: str) -> None:
+        self._desk.budget.give_back(cost)
+        self._window.release()
+        self._in_flight -= 1
+        if fate in {Fate.COMMITTED, Fate.DUPLICATE}:
+            self.outbox.acknowledge(name.epoch, name.seq)
+        elif fate is Fate.REJECTED:
+            self._tell_rejected(name, reason)
+        else:
+            self.send_away("the store takes nothing at the moment")
+        if self._draining and not self._in_flight:
+            self._say_drained()
+
+    def _reject(self, name: BatchName, *, rows: int, reason: str) -> None:
+        """Refused before it reached the store, which is told of it."""
+        self._desk.store.counts.refused += 1
+        self._desk.store.record(
+            RejectRow(
+                received_at_us=self.seen_at_us,
+                probe_id=name.probe_id,
+                epoch=name.epoch,
+                seq=name.seq,
+                row_count=rows,
+                reason=reason,
+            )
+        )
+        self._tell_rejected(name, reason)
+
+    def _tell_rejected(self, name: BatchName, reason: str) -> None:
+        self._log.warning("report rejected", epoch=name.epoch, seq=name.seq, reason=reason)
+        reject = fleet_pb2.Reject(epoch=name.epoch, seq=name.seq, reason=reason)
+        self.outbox.put(fleet_pb2.Down(reject=reject))
+
+    # --- heartbeats and clocks ----------------------------------------------------------------
+
+    def _take_heartbeat(self, message: fleet_pb2.Heartbeat) -> None:
+        beat = heartbeat_from_wire(message)
+        if abs(beat.sent_at_us - self.seen_at_us) > PAST_MAX_US:
+            raise WireError("heartbeat: sent_at_us is impossible")
+        desk, probe_id = self._desk, self.probe.probe_id
+        desk.presence.note(
+            probe_id,
+            at_us=self.seen_at_us,
+            plan_version=beat.plan_version,
+            spool_rows=beat.spool_rows,
+            evicted_rows=beat.evicted_rows,
+        )
+        desk.plans.note(self.probe, version=beat.plan_version, at_us=self.seen_at_us)
+        lateness = beat.lateness_us_p99
+        desk.store.record(
+            HeartbeatRow(
+                received_at_us=self.seen_at_us,
+                sent_at_us=beat.sent_at_us,
+                probe_id=probe_id,
+                plan_version=beat.plan_version,
+                uptime_s=beat.uptime_s,
+                rss_bytes=beat.rss_bytes,
+                cpu_s=beat.cpu_s,
+                spool_bytes=beat.spool_bytes,
+                spool_rows=beat.spool_rows,
+                evicted_rows=beat.evicted_rows,
+                queue_depth=beat.queue_depth,
+                lateness_ms_p99=None if lateness is None else lateness / 1000,
+                receive_drops=beat.receive_drops,
+                clock_synchronised=beat.clock_synchronised,
+            )
+        )
+
+    def _take_clock(self, ask: fleet_pb2.ClockAsk) -> None:
+        reply = fleet_pb2.ClockReply(t1_ns=ask.t1_ns, t2_ns=self.seen_at_us * 1000)
+        self.outbox.put(fleet_pb2.Down(clock=reply))  # t3 is set when it leaves
+        if not (ask.HasField("offset_us") and ask.HasField("error_us")):
+            return
+        if is_believable(offset_us=ask.offset_us, error_us=ask.error_us):
+            probe_id = self.probe.probe_id
+            self._desk.presence.note(
+                probe_id,
+                at_us=self.seen_at_us,
+                clock_offset_us=ask.offset_us,
+                clock_error_us=ask.error_us,
+            )
+            self._desk.store.record(
+                ClockRow(
+                    at_us=self.seen_at_us,
+                    probe_id=probe_id,
+                    offset_ms=ask.offset_us / 1000,
+                    error_ms=ask.error_us / 1000,
+                )
+            )
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def tell(self, text: str) -> None:
+        """A sentence for the probe's log."""
+        self.outbox.put(fleet_pb2.Down(notice=fleet_pb2.Notice(text=text)))
+
+    def send_away(self, details: str) -> None:
+        """End for now: the probe keeps what was not acknowledged and comes back later."""
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        self.outbox.end(Ending(code, details, self._desk.retry_after_ms()))
+
+    def drain(self) -> None:
+        """The coordinator stops: take nothing more, and go when all that was taken is settled."""
+        self._draining = True
+        if not self._in_flight:
+            self._say_drained()
+
+    def _say_drained(self) -> None:
+        drain = fleet_pb2.Drain(retry_after_ms=self._desk.retry_after_ms())
+        self.outbox.put(fleet_pb2.Down(drain=drain))
+        self.outbox.end(Ending(grpc.StatusCode.UNAVAILABLE, "draining", drain.retry_after_ms))
+
+    def close(self, *, what: str, detail: str | None) -> None:
+        """The stream is gone."""
+        self._desk.store.end_session(self.number)
+        if self._hello is not None:
+            self._record(what, detail=detail)
+
+    def _refuse(self, code: grpc.StatusCode, details: str) -> None:
+        self._log.warning("session refused", reason=details)
+        self.outbox.end(Ending(code, details))
+
+    def _record(
+        self,
+        what: str,
+        *,
+        detail: str | None = None,
+        backlog_rows: int | None = None,
+        evicted_rows: int | None = None,
+    ) -> None:
+        hello = self._hello
+        self._log.info(f"probe {what}", detail=detail)
+        self._desk.store.record(
+            SessionRow(
+                at_us=self._desk.wall(),
+                probe_id=self.probe.probe_id,
+                what=what,
+                boot_id=hello.boot_id if hello else None,
+                version=hello.version if hello else None,
+                detail=detail,
+                backlog_rows=backlog_rows,
+                evicted_rows=evicted_rows,
+            )
+        )
+
+
+def unpack(batch: fleet_pb2.Batch) -> bytes:
+    """The body of a report, unpacked within what its envelope promised, parsed alone and checked.
+
+    Raises WireError with the reason; never allocates more than the envelope allows.
+    """
+    reason = refuse_envelope(
+        rows=batch.rows, seq=batch.seq, raw_bytes=batch.raw_bytes, body_bytes=len(batch.body)
+    )
+    if reason is not None:
+        raise WireError(reason)
+    body = batch.body
+    if batch.codec == fleet_pb2.Batch.ZLIB:
+        body = _inflate(batch.body, batch.raw_bytes)
+    elif batch.codec != fleet_pb2.Batch.PLAIN:
+        raise WireError(f"codec {batch.codec} is unknown")
+    if len(body) != batch.raw_bytes:
+        raise WireError(f"raw_bytes is {batch.raw_bytes}, the body has {len(body)}")
+    check_body(body, rows=batch.rows)
+    return body
+
+
+def _inflate(packed: bytes, raw_bytes: int) -> bytes:
+    """Inflate no more than promised: a bomb is noticed one byte past it."""
+    inflater = zlib.decompressobj()
+    try:
+        body = inflater.decompress(packed, raw_bytes + 1)
+    except zlib.error as error:
+        raise WireError("the body is not zlib") from error
+    if len(body) > raw_bytes:
+        raise WireError(f"the body inflates to more than its raw_bytes of {raw_bytes}")
+    if not inflater.eof or inflater.unused_data:
+        raise WireError("the body is cut short or has bytes after its end")
+    return body
