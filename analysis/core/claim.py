@@ -23,7 +23,7 @@ import numpy as np
 
 from analysis.core.atoms import COVERAGES, Evidence, mix
 from analysis.core.block import Block, Bools, Floats
-from analysis.core.conclude import Weighing
+from analysis.core.conclude import NOT_PROBED, Weighing
 from analysis.core.emission import SEVERITY_WEIGHTS
 from analysis.core.judge import judge, weigh
 from analysis.core.masks import Layout, lay_out, single
@@ -175,7 +175,7 @@ def adjudicate(block: Block, claim: Claim) -> ClaimSheet:
     verdict = judge(block, service=claim.service, component=claim.component)
     blocked = ("few_groups", "controls_down", "missing_data")
     reasons = [reason for reason in verdict.reasons if reason in blocked]
-    probed = "component_not_probed" not in verdict.reasons
+    probed = NOT_PROBED not in verdict.reasons
     layout = lay_out(
         block.targets, service=claim.service, component=claim.component if probed else None
     )
@@ -201,7 +201,7 @@ def _scores(weighing: Weighing, *, probed: bool) -> tuple[VariantScore, ...]:
     return tuple(
         _score(rule, (totals[rule.code] - ordinary) / TEMPERATURE)
         if probed or rule.scope != "component"
-        else _untestable(rule, ["component_not_probed"])
+        else _untestable(rule, [NOT_PROBED])
         for rule in VARIANTS
     )
 

@@ -8,7 +8,9 @@ can be said of the target for want of healthy vantages and no healthy one accuse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
 
 import numpy as np
 
@@ -26,6 +28,8 @@ from analysis.core.taxonomy import VerdictClass
 from analysis.core.verdict import Interval, Scope, Verdict
 
 C = VerdictClass
+
+NOT_PROBED: Final = "component_not_probed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,18 +107,28 @@ def conclude(
 
 def nothing(block: Block, service: str, *, component: str | None, reason: str) -> Verdict:
     """The verdict where there is nothing to weigh at all."""
-    seen = Seen(
-        service=service,
-        components=(component,) if component else (),
-        failing_groups=0,
-        groups=0,
-        countries=0,
-        siblings_fine=False,
-        neighbours_fine=False,
+    window = (block.start, block.end)
+    empty = unmeasured(service, component=component, scenario=block.scenario, window=window)
+    seen = _nobody(service, component=component, reason=reason)
+    return replace(
+        empty,
         reasons=(reason,),
+        sentence=compose(C.INSUFFICIENT, seen),
+        as_of=block.as_of,
     )
+
+
+def unmeasured(
+    service: str,
+    *,
+    component: str | None,
+    scenario: str | None,
+    window: tuple[datetime, datetime],
+) -> Verdict:
+    """The verdict on something that no row is about."""
+    seen = _nobody(service, component=component, reason=NOT_PROBED)
     return Verdict(
-        scenario=block.scenario,
+        scenario=scenario,
         service=service,
         component=component,
         verdict_class=C.INSUFFICIENT,
@@ -125,7 +139,7 @@ def nothing(block: Block, service: str, *, component: str | None, reason: str) -
         onset=None,
         end=None,
         scope=Scope(service=service, components=seen.components),
-        reasons=(reason,),
+        reasons=(NOT_PROBED,),
         posterior={},
         sentence=compose(C.INSUFFICIENT, seen),
         groups_for=(),
@@ -133,9 +147,22 @@ def nothing(block: Block, service: str, *, component: str | None, reason: str) -
         mechanisms=(),
         not_observed=NOT_OBSERVED,
         counter_evidence=(),
-        window_from=block.start,
-        window_to=block.end,
-        as_of=block.as_of,
+        window_from=window[0],
+        window_to=window[1],
+        as_of=window[1],
+    )
+
+
+def _nobody(service: str, *, component: str | None, reason: str) -> Seen:
+    return Seen(
+        service=service,
+        components=(component,) if component else (),
+        failing_groups=0,
+        groups=0,
+        countries=0,
+        siblings_fine=False,
+        neighbours_fine=False,
+        reasons=(reason,),
     )
 
 

@@ -17,7 +17,7 @@ from analysis.core.atoms import Atom, Evidence, target_atoms
 from analysis.core.baseline import Baseline, learn
 from analysis.core.block import Block, Bools, Counts, Floats
 from analysis.core.certify import certified
-from analysis.core.conclude import Finding, Weighing, conclude, nothing
+from analysis.core.conclude import NOT_PROBED, Finding, Weighing, conclude, nothing
 from analysis.core.detect import SEGMENT, Segment, group_signal, heaviest, source_signal
 from analysis.core.emission import EMISSIONS
 from analysis.core.gates import Gates, check_gates
@@ -41,7 +41,7 @@ def judge(block: Block, *, service: str, component: str | None) -> Verdict:
     """The verdict on a component (None = the whole service) over the block's window."""
     layout = lay_out(block.targets, service=service, component=component)
     if not layout.subjects:
-        return nothing(block, service, component=component, reason="component_not_probed")
+        return nothing(block, service, component=component, reason=NOT_PROBED)
     if not np.isin(block.window.target, layout.subjects).any():
         return nothing(block, service, component=component, reason="missing_data")
     weighing = weigh(block, layout)

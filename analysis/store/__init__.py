@@ -5,12 +5,19 @@ from analysis.store.choosing import Served, served, usual_window
 from analysis.store.importing import Imported, import_rows
 from analysis.store.judging import adjudicate_store, alarms_store, judge_store
 from analysis.store.migrations import SchemaError, migrate
-from analysis.store.opening import StoreError, open_in_memory, open_to_read, open_to_write
+from analysis.store.opening import (
+    Connection,
+    StoreError,
+    open_in_memory,
+    open_to_read,
+    open_to_write,
+)
 from analysis.store.reading import NoSuchServiceError, Window, read_block
 from analysis.store.recording import incident_row, latest_verdicts, verdict_row, write_verdict
 
 __all__ = [
     "Answer",
+    "Connection",
     "Imported",
     "NoSuchServiceError",
     "SchemaError",

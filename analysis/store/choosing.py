@@ -30,6 +30,11 @@ class Served:
     bin_s: float
 
     @property
+    def bin(self) -> timedelta:
+        """Width of a bin."""
+        return timedelta(seconds=self.bin_s)
+
+    @property
     def end(self) -> datetime:
         """End of the last bin."""
         return self.last + timedelta(seconds=self.bin_s)

@@ -16,6 +16,9 @@ from proto.model import SoundingsError
 STORAGE_VERSION: Final = "v1.5.0"
 
 
+Connection = duckdb.DuckDBPyConnection
+
+
 class StoreError(SoundingsError):
     """The store cannot be opened, or a question to it is not allowed."""
 
