@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 import trio
 
+from probe import explain
 from probe.app import run_probe, version
 from probe.exits import Exit, ProbeError
 from probe.io import enrol
@@ -76,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     one = _command(commands, "run", "Measure and report until stopped.", _RUN)
     _state_options(one)
     one.set_defaults(act=_run)
+    one = _command(commands, "check", "Run one check from here and explain it.", explain.EXAMPLES)
+    explain.add_arguments(one)
+    one.set_defaults(act=explain.run)
     return parser
 
 
