@@ -1,4 +1,4 @@
-"""A toolbox for tests, allowed to contact loopback, and checks of a server there."""
+"""Toolboxes for loopback: everything of this machine allowed, nothing of any other."""
 
 from __future__ import annotations
 
@@ -6,36 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from probe.core.outcome import Outcome
-from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_check
-from proto.model import Check, Kind
+from probe.io.box import Toolbox, ToolboxSettings, WallClock
+from probe.toolbox import open_toolbox
 
-START_US = 1_750_000_000_000_000
-"""What the toolbox's wall clock says, always."""
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+A_MORNING_US = 1_700_000_000_000_000
 
 
-def web_check(kind: Kind, port: int, **fields: Any) -> Check:
-    """A check of a server on 127.0.0.1, under the name x.test."""
-    given: dict[str, Any] = {
-        "check_no": 1,
-        "check_id": "web",
-        "host": "x.test",
-        "pinned": "127.0.0.1",
-        "port": port,
-        **fields,
-    }
-    return Check(kind=kind, **given)
+def a_morning() -> int:
+    """A wall clock that stands still."""
+    return A_MORNING_US
 
 
 @asynccontextmanager
-async def a_box(**settings: Any) -> AsyncIterator[Toolbox]:
-    """A toolbox that may contact loopback, and nothing else that is special."""
-    given: dict[str, Any] = {"allow_networks": ("127.0.0.0/8",), **settings}
-    async with open_toolbox(ToolboxSettings(**given), wall=lambda: START_US) as box:
+async def loopback_box(*, wall: WallClock = a_morning, **fields: Any) -> AsyncIterator[Toolbox]:
+    """A toolbox that may contact loopback, with settings as given."""
+    values: dict[str, Any] = {"allow_networks": LOOPBACK, "resolvers": ("127.0.0.1:1",), **fields}
+    async with open_toolbox(ToolboxSettings(**values), wall=wall) as box:
         yield box
-
-
-async def ask(check: Check, **settings: Any) -> Outcome:
-    """Run the check in a toolbox of its own."""
-    async with a_box(**settings) as box:
-        return await run_check(check, box)

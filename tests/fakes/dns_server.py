@@ -1,0 +1,127 @@
+"""A name server on loopback whose every reply the test writes, made with another implementation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import dns.message
+import dns.rrset
+import trio
+
+Replies: TypeAlias = Sequence[bytes]
+Behaviour: TypeAlias = Callable[[bytes, int], Replies]
+"""From a query and its number (from 1) to the datagrams sent back; over TCP, to the chunks sent."""
+
+PORTS_TRIED = 20
+
+
+@dataclass(slots=True)
+class DnsServer:
+    """Where it listens, and what it was asked."""
+
+    address: str
+    port: int
+    udp_queries: list[bytes] = field(default_factory=list)
+    tcp_queries: list[bytes] = field(default_factory=list)
+
+    @property
+    def endpoint(self) -> str:
+        """As a check or the settings name it."""
+        return (
+            f"[{self.address}]:{self.port}"
+            if ":" in self.address
+            else f"{self.address}:{self.port}"
+        )
+
+
+def reply(query: bytes, *records: str, rcode: int = 0, flags: int = 0) -> bytes:
+    """A reply to the query; each record is "OWNER TTL TYPE CONTENT"."""
+    message = dns.message.make_response(dns.message.from_wire(query))
+    message.set_rcode(rcode)
+    message.flags |= flags
+    for record in records:
+        owner, ttl, kind, content = record.split(" ", 3)
+        message.answer.append(dns.rrset.from_text(f"{owner}.", int(ttl), "IN", kind, content))
+    return message.to_wire()
+
+
+def says(*records: str, rcode: int = 0, flags: int = 0) -> Behaviour:
+    """Always this reply."""
+    return lambda query, _: [reply(query, *records, rcode=rcode, flags=flags)]
+
+
+def silence(query: bytes, number: int) -> Replies:
+    """Never a reply."""
+    return []
+
+
+def framed(*wires: bytes) -> Replies:
+    """Messages as TCP carries them."""
+    return [len(wire).to_bytes(2, "big") + wire for wire in wires]
+
+
+@asynccontextmanager
+async def dns_server(
+    udp: Behaviour, *, tcp: Behaviour | None = None, address: str = "127.0.0.1"
+) -> AsyncIterator[DnsServer]:
+    """A server that behaves so; without `tcp` its TCP port is closed."""
+    family = trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET
+    async with trio.open_nursery() as nursery:
+        with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as sock:
+            listeners = await _bind(sock, address, with_tcp=tcp is not None)
+            server = DnsServer(address, sock.getsockname()[1])
+            nursery.start_soon(_serve_udp, sock, server, udp)
+            if tcp is not None:
+
+                async def handle(stream: trio.SocketStream) -> None:
+                    await _serve_tcp(stream, server, tcp)
+
+                nursery.start_soon(trio.serve_listeners, handle, listeners)
+            yield server
+            nursery.cancel_scope.cancel()
+
+
+async def _bind(
+    sock: trio.socket.SocketType, address: str, *, with_tcp: bool
+) -> list[trio.SocketListener]:
+    """Bind UDP, and TCP to the same port: the first of some ports where both are free."""
+    if not with_tcp:
+        await sock.bind((address, 0))
+        return []
+    for attempt in itertools.count():
+        listeners = await trio.open_tcp_listeners(0, host=address)
+        try:
+            await sock.bind((address, listeners[0].socket.getsockname()[1]))
+        except OSError:
+            await listeners[0].aclose()
+            if attempt == PORTS_TRIED:
+                raise
+        else:
+            return listeners
+    raise AssertionError
+
+
+async def _serve_udp(sock: trio.socket.SocketType, server: DnsServer, behaviour: Behaviour) -> None:
+    for number in itertools.count(1):
+        query, client = await sock.recvfrom(4096)
+        server.udp_queries.append(query)
+        for wire in behaviour(query, number):
+            await sock.sendto(wire, client)
+
+
+async def _serve_tcp(stream: trio.SocketStream, server: DnsServer, behaviour: Behaviour) -> None:
+    """Read one query, send the chunks, and hang up unless there is nothing to say."""
+    received = b""
+    while len(received) < 2 or len(received) < 2 + int.from_bytes(received[:2], "big"):
+        received += await stream.receive_some()
+    server.tcp_queries.append(received[2:])
+    chunks = behaviour(received[2:], len(server.tcp_queries))
+    for chunk in chunks:
+        await stream.send_all(chunk)
+    if not chunks:
+        await trio.sleep_forever()
+    await stream.aclose()
