@@ -1,0 +1,125 @@
+"""From what a person types to a check: `https://x.test/live`, `tcp://x.test:443`, `x.test`.
+
+The scheme says the kind; `--kind` overrides it, so that one URL can be tried on every layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from probe.core.address import parse_address
+from probe.core.expect import why_impossible
+from probe.core.httpfacts import why_not_asked
+from proto.model import Check, Kind
+
+_KINDS: Final = {
+    "http": Kind.HTTP,
+    "https": Kind.HTTP,
+    "tcp": Kind.TCP,
+    "tls": Kind.TLS,
+    "icmp": Kind.ICMP,
+    "dns": Kind.DNS,
+}
+_USUAL_PORTS: Final = {"http": 80, "https": 443, "tls": 443}
+_FORMS: Final = (
+    "https://NAME/PATH, http://NAME/PATH, tcp://NAME:PORT, tls://NAME:PORT, icmp://NAME, "
+    "dns://NAME?type=A&server=ADDRESS, or a bare NAME for icmp"
+)
+_DNS_PARAMETERS: Final = frozenset({"type", "server"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The command line; None where it says nothing."""
+
+    target: str
+    kind: Kind | None = None
+    family: int | None = None
+    timeout_s: float = 5.0
+    packets: int = 3
+    method: str = "GET"
+    expect_status: tuple[int, ...] = (200,)
+    expect_body: str | None = None
+    expect_answers: tuple[str, ...] = ()
+    follow_redirects: int = 0
+    pinned: str | None = None
+
+
+def check_of(asked: Asked) -> Check:
+    """The check that the command line means.
+
+    Raises:
+        ValueError: it means none; the text says what is wrong and how to write it.
+    """
+    parts = _split(asked.target)
+    if not parts.hostname:
+        raise ValueError(f"{asked.target!r} names no host; write {_FORMS}")
+    check = Check(
+        check_no=0,
+        check_id=asked.target,
+        kind=asked.kind or _KINDS[parts.scheme],
+        host=parts.hostname,
+        port=parts.port or _USUAL_PORTS.get(parts.scheme),
+        family=asked.family or _family_of(asked.pinned or parts.hostname),
+        timeout_s=asked.timeout_s,
+        packets=asked.packets,
+        use_tls=parts.scheme == "https",
+        method=asked.method,
+        expect_status=asked.expect_status,
+        expect_body=asked.expect_body,
+        expect_answers=asked.expect_answers,
+        follow_redirects=asked.follow_redirects,
+        pinned=asked.pinned,
+    )
+    return _refuse_impossible(_of_kind(check, parts))
+
+
+def _split(target: str) -> SplitResult:
+    parts = urlsplit(target if "://" in target else f"icmp://{target}")
+    if parts.scheme not in _KINDS:
+        raise ValueError(f"{target!r} has the unknown scheme {parts.scheme!r}; write {_FORMS}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"{target!r} carries credentials; checks never send any")
+    if parts.port is not None and parts.scheme == "icmp":
+        raise ValueError(f"{target!r} has a port, which icmp has not; write tcp://{parts.netloc}")
+    return parts
+
+
+def _family_of(host: str) -> int:
+    literal = parse_address(host)
+    return 4 if literal is None else literal.version
+
+
+def _of_kind(check: Check, parts: SplitResult) -> Check:
+    """The parts of the URL that only some kinds have."""
+    if check.kind is Kind.HTTP:
+        query = f"?{parts.query}" if parts.query else ""
+        return replace(check, path=(parts.path or "/") + query)
+    if check.kind is Kind.ICMP:
+        return replace(check, port=None, use_tls=False)
+    if check.kind is Kind.DNS:
+        return _dns_check(check, parts)
+    return replace(check, use_tls=False)
+
+
+def _dns_check(check: Check, parts: SplitResult) -> Check:
+    if parts.scheme != "dns":
+        # The name of a URL is asked for; its port and query are another protocol's.
+        return replace(check, port=None, use_tls=False, qtype="AAAA" if check.family == 6 else "A")
+    given = parse_qs(parts.query, keep_blank_values=True)
+    unknown = sorted(set(given) - _DNS_PARAMETERS)
+    if unknown:
+        raise ValueError(f"{parts.geturl()!r} has {unknown[0]!r}; dns knows type and server")
+    qtype = given.get("type", ["A"])[-1].upper()
+    return replace(check, qtype=qtype, server=given.get("server", [None])[-1])
+
+
+def _refuse_impossible(check: Check) -> Check:
+    why = why_impossible(check)
+    if why is None and check.kind in {Kind.HTTP, Kind.TLS}:
+        why = why_not_asked(check)
+    if why is not None:
+        raise ValueError(f"{check.check_id!r}: {why}")
+    return check

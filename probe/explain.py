@@ -1,0 +1,200 @@
+"""`soundings probe check`: run one check from here, now, and show how it was understood.
+
+Nothing is sent to a coordinator, and nothing needs one. The same code runs the check as in the
+probe; what the page shows is what a row would say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from probe.app import version
+from probe.core.address import parse_networks
+from probe.core.endpoint import parse_endpoint
+from probe.core.explain import Explained, as_data, exit_code, render
+from probe.core.explaintarget import Asked, check_of
+from probe.core.outcome import Outcome
+from probe.exits import Exit
+from probe.io.clock import wall_us
+from probe.io.state import DEFAULT_STATE
+from probe.settings import Settings, load_settings
+from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_check
+from proto.model import Check, Kind
+
+EXAMPLES: Final = """examples:
+  soundings probe check https://example.org/live --explain
+  soundings probe check tcp://example.org:443 --json
+  soundings probe check icmp://example.org --count 5
+  soundings probe check 'dns://example.org?type=AAAA&server=192.0.2.53'
+  soundings probe check https://10.0.0.7/ --allow-network 10.0.0.0/8 --ca-file ca.pem
+
+exit codes here: 0 measured and good, 1 measured and failed, 2 the target or an option makes no
+sense, 3 bad configuration, 9 not run: a permission or an address family is missing, or the address
+policy bars the target.
+
+"""
+COUNT_MAX: Final = 100
+"""More than this is a load, not a look."""
+
+PAUSE_S: Final = 1.0
+"""Between repeated checks: what politeness to a stranger's server asks for."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `soundings probe check`."""
+    parser.add_argument("target", metavar="TARGET", help="URL, or a bare name for icmp")
+    parser.add_argument(
+        "--explain", action="store_true", help="show every step, the policy and the config"
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    _add_question(parser)
+    add_vantage_arguments(parser)
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what to ask").add_argument
+    add("--kind", choices=[kind.value for kind in Kind], help="instead of what the scheme says")
+    add("--family", type=int, choices=(4, 6), help="address family (default 4)")
+    add("--timeout-s", type=float, default=5.0, metavar="S", help="for the whole check (default 5)")
+    add("--count", type=int, default=None, metavar="N", help="echo requests, or repetitions")
+    add("--method", choices=("GET", "HEAD"), default="GET", help="of an http check")
+    add("--expect-status", type=int, action="append", metavar="N", help="good statuses (200)")
+    add("--expect-body", metavar="TEXT", help="text that a good body contains")
+    add("--expect-answer", action="append", default=[], metavar="NETWORK", help="for dns")
+    add("--follow-redirects", type=int, default=0, metavar="N", help="hops allowed (default 0)")
+    add("--pinned", metavar="ADDRESS", help="contact this address instead of resolving the name")
+
+
+def add_vantage_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that stand for this vantage point, on top of its probe.toml."""
+    add = parser.add_argument_group("from where").add_argument
+    add(
+        "--resolver",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="ask this server instead of those of probe.toml or /etc/resolv.conf",
+    )
+    add(
+        "--allow-network",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="may be contacted, besides public addresses and those that probe.toml allows",
+    )
+    add("--ca-file", metavar="FILE", help="trust these authorities instead of the system's")
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"probe.toml (default {DEFAULT_STATE}/probe.toml, if it can be read)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """`soundings probe check` in a loop of its own. Raises ConfigError."""
+    return trio.run(explain, args)
+
+
+async def explain(args: argparse.Namespace) -> int:
+    """Run what the command line asks for, print it, and say how it went as an exit code."""
+    try:
+        check, repetitions = _check(args)
+        settings = toolbox_settings(args)
+    except ValueError as error:
+        print(f"soundings probe check: {error}", file=sys.stderr)
+        return Exit.USAGE
+    async with open_toolbox(settings, wall=wall_us()) as box:
+        outcomes = await _repeat(check, box, repetitions)
+        pages = [_explained(check, outcome, box) for outcome in outcomes]
+    code = exit_code(outcomes)
+    if args.json:
+        data: dict[str, Any] = {"exit_code": code, "runs": [as_data(page) for page in pages]}
+        print(json.dumps(data, indent=2))
+    else:
+        print("\n".join(render(page, with_steps=args.explain) for page in pages), end="")
+    return code
+
+
+async def _repeat(check: Check, box: Toolbox, repetitions: int) -> list[Outcome]:
+    outcomes = [await run_check(check, box)]
+    for _ in range(repetitions - 1):
+        await trio.sleep(PAUSE_S)
+        outcomes.append(await run_check(check, box))
+    return outcomes
+
+
+def _settings(path: Path | None) -> Settings:
+    if path is not None:
+        return load_settings(path, required=True)
+    usual = DEFAULT_STATE / "probe.toml"
+    # Who looks from here need not be the probe's own user.
+    return load_settings(usual, required=False) if os.access(usual, os.R_OK) else Settings()
+
+
+def toolbox_settings(args: argparse.Namespace) -> ToolboxSettings:
+    """What probe.toml says, and the command line on top of it.
+
+    Raises:
+        ConfigError: probe.toml cannot be used.
+        ValueError: an option of the command line cannot; the text says how to write it.
+    """
+    settings = _settings(args.config)
+    parse_networks(args.allow_network)
+    for server in args.resolver:
+        parse_endpoint(server)
+    return ToolboxSettings(
+        resolvers=tuple(args.resolver) or settings.resolvers,
+        allow_networks=(*settings.allow_networks, *args.allow_network),
+        ca_file=args.ca_file or settings.ca_file,
+        user_agent=f"soundings-probe/{version()}",
+        source_address=settings.source_address,
+    )
+
+
+def _check(args: argparse.Namespace) -> tuple[Check, int]:
+    """The check, and how often to run it. Raises ValueError with the fix."""
+    if args.timeout_s <= 0:
+        raise ValueError(f"--timeout-s is {args.timeout_s}; it must be above 0")
+    if args.count is not None and not 1 <= args.count <= COUNT_MAX:
+        raise ValueError(f"--count is {args.count}; it must lie between 1 and {COUNT_MAX}")
+    asked = Asked(
+        target=args.target,
+        kind=None if args.kind is None else Kind(args.kind),
+        family=args.family,
+        timeout_s=args.timeout_s,
+        method=args.method,
+        expect_status=tuple(args.expect_status or (200,)),
+        expect_body=args.expect_body,
+        expect_answers=tuple(args.expect_answer),
+        follow_redirects=args.follow_redirects,
+        pinned=args.pinned,
+    )
+    check, count = check_of(asked), args.count or 1
+    if check.kind is not Kind.ICMP:
+        return check, count
+    return (check, 1) if args.count is None else (replace(check, packets=count), 1)
+
+
+def _explained(check: Check, outcome: Outcome, box: Toolbox) -> Explained:
+    """The run with the config in force, every value with its origin where it is a default."""
+    settings = box.settings
+    resolvers = ", ".join(str(server) for server in box.resolvers())
+    config = (
+        ("timeout_s", f"{check.timeout_s:g}"),
+        ("resolvers", resolvers if settings.resolvers else f"{resolvers} (/etc/resolv.conf)"),
+        ("allow_networks", ", ".join(map(str, box.allowed)) or "none (public addresses only)"),
+        ("ca_file", settings.ca_file or "none (the system's authorities)"),
+        ("source_address", settings.source_address or "none (the route decides)"),
+        ("user_agent", settings.user_agent),
+        ("kernel receive stamps", "honest" if box.stamps_warm else "not to be had here"),
+    )
+    return Explained(check=check, outcome=outcome, allowed=box.allowed, config=config)
