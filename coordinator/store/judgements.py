@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 
@@ -16,8 +16,6 @@ from coordinator.core.watermark import Stage
 from coordinator.store.rollup import micros, utc
 from coordinator.store.statements import statement
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
@@ -26,14 +24,6 @@ class Recorded:
     verdict_id: str
     revision: int
     changed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountedBin:
-    """The last count of a bin: over how many results, and up to when they were received."""
-
-    rows: int
-    rolled_us: int
 
 
 def record_verdicts(
@@ -116,22 +106,13 @@ def _naive(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
-def answered_windows(
+def unanswered_windows(
     connection: duckdb.DuckDBPyConnection, *, bin_us: int, width_us: int, since_us: int
-) -> dict[int, int]:
-    """Window start -> number of results its last verdict rests on, for windows of this width."""
-    given = {"since": utc(since_us), "bin_s": bin_us // 1_000_000}
-    found = connection.execute(statement("answered_windows"), given).fetchall()
-    return {start: rows for start, end, rows in found if end - start == width_us}
-
-
-def counted_bins(
-    connection: duckdb.DuckDBPyConnection, *, bin_us: int, since_us: int
-) -> dict[int, CountedBin]:
-    """Bin start -> its last count."""
-    given = {"since": utc(since_us), "bin_s": bin_us // 1_000_000}
-    found = connection.execute(statement("counted_bins"), given).fetchall()
-    return {start: CountedBin(rows=rows, rolled_us=rolled) for start, rows, rolled in found}
+) -> frozenset[int]:
+    """Starts of windows that were counted and not judged since, as after a crash in between."""
+    given = {"since": utc(since_us), "bin_s": bin_us // 1_000_000, "width_us": width_us}
+    found = connection.execute(statement("unanswered_windows"), given).fetchall()
+    return frozenset(start for (start,) in found)
 
 
 def record_incidents(

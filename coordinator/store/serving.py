@@ -58,7 +58,7 @@ def incidents(
     *,
     incident_id: str | None = None,
     newest_only: bool = True,
-    asked: Asked = Asked(),  # noqa: B008 a frozen value
+    asked: Asked = Asked(),
 ) -> list[Record]:
     """Incidents as their JSON objects plus `incident_id`, `revision`, `state`; open ones first."""
     given = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
 
 import duckdb
 
@@ -70,10 +71,73 @@ def write(connection: duckdb.DuckDBPyConnection, facts: Iterable[Fact]) -> None:
     rows = [_row(fact) for fact in facts]
     if not rows:
         return
-    marks = ", ".join("(" + ", ".join("?" * len(_COLUMNS)) + ")" for _ in rows)
+    columns = ", ".join(f"unnest(${name})" for name in _COLUMNS)
     connection.execute(
-        f"INSERT INTO results ({', '.join(_COLUMNS)}) VALUES {marks}",  # noqa: S608 own columns
-        [value for row in rows for value in row],
+        f"INSERT INTO results ({', '.join(_COLUMNS)}) SELECT {columns}",
+        {name: [row[n] for row in rows] for n, name in enumerate(_COLUMNS)},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A vantage point of a small world."""
+
+    name: str
+    asn: int
+    country: str
+
+
+PLACES = tuple(
+    Place(name=f"v{n:02}", asn=64512 + n // 2, country=("DE", "FR", "JP", "US", "BR", "ZA")[n // 2])
+    for n in range(12)
+)
+PARTS = (
+    *(("x", name, "subject", "198.18.0.0/24", 64500) for name in ("web", "api", "spaces")),
+    *(("x", f"near-{n}", "neighbour", "198.18.0.0/24", 64500) for n in range(2)),
+    *(("anchor", f"anchor-{n}", "anchor", f"198.18.{n + 1}.0/24", 64600 + n) for n in range(8)),
+)
+
+
+def world_rows(
+    bins: range, *, width_us: int, broken: Callable[[Fact], bool] = lambda _: False
+) -> Iterator[Fact]:
+    """One good row per bin, place, part and kind, received a second later; `broken` ones fail.
+
+    `bins` are bin numbers counted from T0. A broken row answers 503 over http, nothing else fails.
+    """
+    for number, place, part, kind in product(bins, PLACES, PARTS, ("icmp", "tcp", "http")):
+        service, component, role, prefix, asn = part
+        at_us = T0_US + number * width_us + width_us // 2
+        fact = Fact(
+            slot_at_us=at_us,
+            received_at_us=at_us + SECOND_US,
+            probe_id=place.name,
+            vantage=place.name,
+            vantage_asn=place.asn,
+            vantage_country=place.country,
+            service=service,
+            component=component,
+            role=role,
+            kind=kind,
+            address=prefix.replace("0/24", "10"),
+            target_prefix=prefix,
+            target_asn=asn,
+            rtt_ms_median=20.0 + (number % 5),
+            first_byte_ms=30.0 + (number % 5) if kind == "http" else None,
+            http_status=200 if kind == "http" else None,
+        )
+        yield _failed(fact) if kind == "http" and broken(fact) else fact
+
+
+def _failed(fact: Fact) -> Fact:
+    return replace(
+        fact,
+        operation="reply",
+        failure="http_status",
+        http_status=503,
+        lost=1,
+        rtt_ms_median=None,
+        first_byte_ms=None,
     )
 
 

@@ -1,0 +1,162 @@
+"""Incidents as verdicts come in: folded by analysis, kept in memory, written in revisions.
+
+What is open, or ended within a day, is remembered, because late rows may still change it. After a
+restart it is read back from the store, so an incident keeps its name over restarts as well.
+
+Folding thinks forward in time, but a backlog is judged newest first: a window of the past may
+reopen a story that the present had already ended. The newest word on each subject is therefore
+folded in once more after an older window, where it says that all is well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from analysis.core.incident import Incident, fold
+from analysis.core.taxonomy import Level, VerdictClass
+from analysis.core.verdict import Interval, Verdict, stamp_text
+
+REMEMBERED: Final = timedelta(days=1)
+"""The final watermark: what came in until then may change a story."""
+
+
+About = tuple[str, str | None]
+"""Service and component."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stories:
+    """The incidents that may still change. A value: what was told is kept only once it is written."""
+
+    known: tuple[Incident, ...] = ()
+    worded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # id -> its verdict
+    newest: Mapping[About, Verdict] = field(default_factory=dict)
+
+
+News = tuple[tuple[Incident, Mapping[str, Any]], ...]
+"""Incidents that say something new, each with its body."""
+
+
+def tell(stories: Stories, verdicts: Sequence[Verdict]) -> tuple[Stories, News]:
+    """Fold verdicts in."""
+    before = {one.incident_id: one for one in stories.known}
+    newest = {**stories.newest}
+    for verdict in verdicts:
+        about = (verdict.service, verdict.component)
+        if about not in newest or newest[about].window_to <= verdict.window_to:
+            newest[about] = verdict
+    present = [
+        newest[v.service, v.component]
+        for v in verdicts
+        if newest[v.service, v.component] is not v
+        and newest[v.service, v.component].level is Level.HEALTHY
+    ]
+    after = fold((*verdicts, *present), stories.known)
+    worded = dict(stories.worded)
+    for one in after:
+        words = _words(one, before.get(one.incident_id), verdicts)
+        if words is not None:
+            worded[one.incident_id] = words.to_json()
+    news = tuple(
+        (one, body_of(one, worded.get(one.incident_id)))
+        for one in after
+        if one.incident_id not in before or before[one.incident_id].revision < one.revision
+    )
+    return Stories(after, worded, newest), news
+
+
+def _words(one: Incident, old: Incident | None, verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The verdict whose sentence the incident carries now; None = still the one before."""
+    if old is not None and (old.sentence, old.probability) == (one.sentence, one.probability):
+        return None
+    about = (one.service, one.component)
+    same = [v for v in verdicts if (v.service, v.component) == about and v.sentence == one.sentence]
+    return same[-1] if same else None
+
+
+def forget(stories: Stories, *, now: datetime) -> Stories:
+    """Let go of what ended too long ago to change."""
+    known = tuple(one for one in stories.known if one.is_open or one.until >= now - REMEMBERED)
+    kept = {one.incident_id for one in known}
+    worded = {name: body for name, body in stories.worded.items() if name in kept}
+    return Stories(known, worded, stories.newest)
+
+
+def body_of(incident: Incident, verdict: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The incident as JSON, with what is needed to go on with it and the verdict that words it."""
+    return {
+        **incident.to_json(),
+        "began": stamp_text(incident.began),
+        "until": stamp_text(incident.until),
+        "onset_interval": _bounds(incident.onset),
+        "end_interval": _bounds(incident.end),
+        "verdict": verdict,
+    }
+
+
+def remembered(bodies: Sequence[Mapping[str, Any]], *, now: datetime) -> Stories:
+    """Stories as they were before a restart, from the newest body of each incident."""
+    worded = {body["incident_id"]: body["verdict"] for body in bodies if body["verdict"]}
+    return forget(Stories(tuple(_restored(body) for body in bodies), worded), now=now)
+
+
+def _restored(body: Mapping[str, Any]) -> Incident:
+    return Incident(
+        incident_id=body["incident_id"],
+        revision=body["revision"],
+        scenario=body["scenario"],
+        service=body["service"],
+        component=body["component"],
+        verdict_class=VerdictClass(body["class"]),
+        probability=body["probability"],
+        onset=_interval(body["onset_interval"], body["onset"]),
+        end=_interval(body["end_interval"], body["end"]),
+        began=_at(body["began"]),
+        until=_at(body["until"]),
+        sentence=body["sentence"],
+        verdicts=body["verdicts"],
+    )
+
+
+def row_of(incident: Incident, body: Mapping[str, Any], *, recorded_at: datetime) -> dict[str, Any]:
+    """One row of the table `incidents`; stamps are UTC without a zone, as the store keeps them."""
+    onset, end = incident.onset, incident.end
+    return {
+        "incident_id": incident.incident_id,
+        "revision": incident.revision,
+        "service": incident.service,
+        "component": incident.component,
+        "level": incident.level.value,
+        "class": incident.verdict_class.value,
+        "state": "open" if incident.is_open else "ended",
+        "onset_from": None if onset is None else _naive(onset.low),
+        "onset_to": None if onset is None else _naive(onset.high),
+        "end_from": None if end is None else _naive(end.low),
+        "end_to": None if end is None else _naive(end.high),
+        "probability": incident.probability,
+        "sentence": incident.sentence,
+        "recorded_at": _naive(recorded_at),
+        "body": json.dumps(body),
+    }
+
+
+def _bounds(interval: Interval | None) -> list[str] | None:
+    return None if interval is None else [stamp_text(interval.low), stamp_text(interval.high)]
+
+
+def _interval(bounds: Sequence[str] | None, best: str | None) -> Interval | None:
+    if bounds is None or best is None:
+        return None
+    return Interval(_at(bounds[0]), _at(bounds[1]), _at(best))
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _naive(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(tzinfo=None)
