@@ -4,8 +4,8 @@ What is open, or ended within a day, is remembered, because late rows may still 
 restart it is read back from the store, so an incident keeps its name over restarts as well.
 
 Folding thinks forward in time, but a backlog is judged newest first: a window of the past may
-reopen a story that the present had already ended. The newest word on each subject is therefore
-folded in once more after an older window, where it says that all is well.
+reopen a story that the present had already ended. The verdicts since then that say that all is well
+are therefore folded in once more after an older window; that changes nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ REMEMBERED: Final = timedelta(days=1)
 """The final watermark: what came in until then may change a story."""
 
 
+QUIET_KEPT: Final = 60
+"""Healthy verdicts remembered per subject: an hour of bins, more than a backlog is behind."""
+
 About = tuple[str, str | None]
 """Service and component."""
 
@@ -34,7 +37,7 @@ class Stories:
 
     known: tuple[Incident, ...] = ()
     worded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # id -> its verdict
-    newest: Mapping[About, Verdict] = field(default_factory=dict)
+    quiet: Mapping[About, tuple[Verdict, ...]] = field(default_factory=dict)  # oldest first
 
 
 News = tuple[tuple[Incident, Mapping[str, Any]], ...]
@@ -44,18 +47,11 @@ News = tuple[tuple[Incident, Mapping[str, Any]], ...]
 def tell(stories: Stories, verdicts: Sequence[Verdict]) -> tuple[Stories, News]:
     """Fold verdicts in."""
     before = {one.incident_id: one for one in stories.known}
-    newest = {**stories.newest}
-    for verdict in verdicts:
-        about = (verdict.service, verdict.component)
-        if about not in newest or newest[about].window_to <= verdict.window_to:
-            newest[about] = verdict
-    present = [
-        newest[v.service, v.component]
-        for v in verdicts
-        if newest[v.service, v.component] is not v
-        and newest[v.service, v.component].level is Level.HEALTHY
+    quiet = _with_quiet(stories.quiet, verdicts)
+    since = [
+        one for v in verdicts for one in quiet.get(_about(v), ()) if one.window_to > v.window_to
     ]
-    after = fold((*verdicts, *present), stories.known)
+    after = fold((*verdicts, *since), stories.known)
     worded = dict(stories.worded)
     for one in after:
         words = _words(one, before.get(one.incident_id), verdicts)
@@ -66,7 +62,24 @@ def tell(stories: Stories, verdicts: Sequence[Verdict]) -> tuple[Stories, News]:
         for one in after
         if one.incident_id not in before or before[one.incident_id].revision < one.revision
     )
-    return Stories(after, worded, newest), news
+    return Stories(after, worded, quiet), news
+
+
+def _about(verdict: Verdict) -> About:
+    return (verdict.service, verdict.component)
+
+
+def _with_quiet(
+    quiet: Mapping[About, tuple[Verdict, ...]], verdicts: Sequence[Verdict]
+) -> dict[About, tuple[Verdict, ...]]:
+    """The last healthy verdicts of each subject; a new answer takes the place of the old one."""
+    kept = dict(quiet)
+    for verdict in verdicts:
+        others = [v for v in kept.get(_about(verdict), ()) if v.window_to != verdict.window_to]
+        healthy = [verdict] if verdict.level is Level.HEALTHY else []
+        ordered = sorted((*others, *healthy), key=lambda one: one.window_to)
+        kept[_about(verdict)] = tuple(ordered[-QUIET_KEPT:])
+    return kept
 
 
 def _words(one: Incident, old: Incident | None, verdicts: Sequence[Verdict]) -> Verdict | None:
@@ -83,7 +96,7 @@ def forget(stories: Stories, *, now: datetime) -> Stories:
     known = tuple(one for one in stories.known if one.is_open or one.until >= now - REMEMBERED)
     kept = {one.incident_id for one in known}
     worded = {name: body for name, body in stories.worded.items() if name in kept}
-    return Stories(known, worded, stories.newest)
+    return Stories(known, worded, stories.quiet)
 
 
 def body_of(incident: Incident, verdict: Mapping[str, Any] | None) -> dict[str, Any]:
