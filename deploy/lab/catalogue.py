@@ -31,7 +31,7 @@ class Served:
     machine: str
     role: str = "subject"
     path: str = "/"
-    kinds: tuple[str, ...] = ("icmp", "tcp", "http", "dns")
+    kinds: tuple[str, ...] = ("icmp", "tcp", "http")
     tls: bool = True
     share: float = 1.0  # its interval is that of the subjects, times this
 
@@ -40,36 +40,31 @@ class Served:
         return self.path == LIVE_PATH
 
 
+#: Names are asked for by themselves at two components of the zone: the rest would repeat them.
+_WITH_NAMES: Final = ("icmp", "tcp", "http", "dns")
 SUBJECTS: Final = (
-    Served(name="web", domain="www.x.test", machine="x-front"),
+    Served(name="web", domain="www.x.test", machine="x-front", kinds=_WITH_NAMES),
     Served(name="api", domain="api.x.test", machine="x-front", path="/1.1/ping"),
     Served(name="static", domain="static.x.test", machine="cdn-edge", path="/app.js"),
     Served(name="media", domain="media.x.test", machine="x-front", path="/hls/master.m3u8"),
-    Served(name=LIVE_COMPONENT, domain="spaces.x.test", machine=LIVE_MACHINE, path=LIVE_PATH),
+    Served(
+        name=LIVE_COMPONENT,
+        domain="spaces.x.test",
+        machine=LIVE_MACHINE,
+        path=LIVE_PATH,
+        kinds=_WITH_NAMES,
+    ),
 )
-_NETWORK_KINDS: Final = ("icmp", "tcp", "http")
-CONTROLS: Final = (
-    Served(
-        name="status", domain="status.y.test", machine="y-front", role="sibling", share=2,
-        kinds=_NETWORK_KINDS,
-    ),
-    Served(
-        name="neighbour-a", domain="a.stranger.test", machine="stranger-a", role="neighbour",
-        share=2, kinds=_NETWORK_KINDS,
-    ),
-    Served(
-        name="neighbour-b", domain="b.stranger.test", machine="stranger-b", role="neighbour",
-        share=2, kinds=_NETWORK_KINDS,
-    ),
-    Served(
-        name="mail", domain="mail.x.test", machine="x-other", role="same_as", share=2,
-        kinds=_NETWORK_KINDS,
-    ),
-    Served(
-        name="peer", domain="shop.peer.test", machine="cdn-peer", role="cdn_peer", share=2,
-        kinds=_NETWORK_KINDS,
-    ),
-)  # fmt: skip
+CONTROLS: Final = tuple(
+    Served(name=name, domain=domain, machine=machine, role=role, share=2)
+    for name, domain, machine, role in (
+        ("status", "status.y.test", "y-front", "sibling"),
+        ("neighbour-a", "a.stranger.test", "stranger-a", "neighbour"),
+        ("neighbour-b", "b.stranger.test", "stranger-b", "neighbour"),
+        ("mail", "mail.x.test", "x-other", "same_as"),
+        ("peer", "shop.peer.test", "cdn-peer", "cdn_peer"),
+    )
+)
 
 
 def anchors(topology: Topology) -> tuple[Served, ...]:
@@ -80,7 +75,6 @@ def anchors(topology: Topology) -> tuple[Served, ...]:
             domain=f"{machine.removeprefix('anchor-')}.anchor.test",
             machine=machine,
             role="anchor",
-            kinds=_NETWORK_KINDS,
             tls=False,
             share=2,
         )
