@@ -125,10 +125,11 @@ def door(value: object) -> Address:
     if not isinstance(value, str):
         raise UnfitError(fix)
     host, colon, port = value.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
     if not (colon and bare and port.isascii() and port.isdigit() and int(port) <= 65535):
         raise UnfitError(fix)
-    if (":" in bare) != host.startswith("[") or not is_server(bare):
+    if (":" in bare) != bracketed or not is_server(bare):
         raise UnfitError(fix)
     return Address(bare, int(port))
 

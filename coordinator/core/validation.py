@@ -167,7 +167,7 @@ def _groups(raw: object, services: tuple[Service, ...], findings: Findings) -> t
 
 def _check_whole(config: Config, findings: Findings) -> None:
     components = config.components()
-    if not components:
+    if not components and not findings.texts:
         findings.add("service", [], "give at least one [[service]] or [[anchor]] to measure")
     checks = sum(len(c.kinds) * len(c.families) for c in components)
     if checks > CHECKS_MAX:
