@@ -17,6 +17,8 @@ trips are then near zero, which hides how long things take and breaks ICMP error
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -27,10 +29,12 @@ from pathlib import Path
 from typing import Final
 
 from deploy.lab.distance import ROUND_TRIP_MIN_US, round_trips_us
+from deploy.lab.namespace import search_path
 from deploy.lab.network import Network
 from deploy.lab.topology import FAMILIES, AutonomousSystem, Topology, interface_name
 
 QUEUE: Final = 0
+RESTORE_COMMANDS: Final = ("iptables-restore", "ip6tables-restore")
 _QUEUE_PACKETS: Final = 20000  # a second of the most that the process keeps up with
 _NETLINK_NETFILTER: Final = 12
 _SOL_NETLINK, _NETLINK_NO_ENOBUFS = 270, 5
@@ -64,14 +68,16 @@ class Delays:
         return self.round_trips_us[topology.access_of(vantage), country]
 
 
-def start_delays(network: Network, *, seed: int) -> Delays:
+def start_delays(
+    network: Network, *, seed: int, commands: tuple[str, ...] = RESTORE_COMMANDS
+) -> Delays:
     """Give every access network its distances; they last as long as the network.
 
     Nothing is raised when the machine cannot do it: see `Delays.missing`.
     """
     round_trips = round_trips_us(network.topology, seed=seed)
     routers = network.topology.access_networks()
-    missing = _hold_packets(network, routers)
+    missing = _hold_packets(network, routers, commands)
     if missing is None:
         for router in routers:
             network.nft(router, marking_commands(network.topology, router, round_trips))
@@ -114,19 +120,18 @@ def _waits(
     )
 
 
-def _hold_packets(network: Network, routers: tuple[str, ...]) -> str | None:
+def _hold_packets(
+    network: Network, routers: tuple[str, ...], commands: tuple[str, ...]
+) -> str | None:
     """Put the NFQUEUE rule on every router; return why that cannot be done.
 
     The processes run side by side: each takes 20 ms, most of it waiting.
     """
-    try:
-        running = [
-            _restore(network, router, f"{command}-restore")
-            for router in routers
-            for command in ("iptables", "ip6tables")
-        ]
-    except FileNotFoundError:
-        return "iptables is not installed (Debian package iptables)"
+    path = search_path(os.environ)
+    absent = [command for command in commands if shutil.which(command, path=path) is None]
+    if absent:
+        return f"{absent[0]} is not installed (Debian package iptables)"
+    running = [_restore(network, r, command) for r in routers for command in commands]
     complaints = [_finish(network, process) for process in running]
     return next((complaint for complaint in complaints if complaint is not None), None)
 
@@ -163,14 +168,19 @@ def _start_loop(network: Network, routers: tuple[str, ...]) -> None:
     """
     queues = [_bound_queue(network, router) for router in routers]
     descriptors = [queue.fileno() for queue in queues]
-    network.popen(
+    process = network.popen(
         routers[0],
         [sys.executable, "-I", _LOOP, str(QUEUE), *map(str, descriptors)],
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
         pass_fds=descriptors,
     )
     for queue in queues:
         queue.close()
+    assert process.stdout is not None
+    with process.stdout as said:
+        said.readline()  # packets that came before it is ready would be late by its start
 
 
 def _bound_queue(network: Network, router: str) -> socket.socket:

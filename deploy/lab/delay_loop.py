@@ -2,7 +2,7 @@
 
     python delay_loop.py QUEUE FD...
 
-Each FD is a bound NFQUEUE socket of one namespace. The kernel sends a packet's number and its mark,
+Prints "holding" once it listens. Each FD is a bound NFQUEUE socket of one namespace. The kernel sends a packet's number and its mark,
 the microseconds to wait; the answer is a verdict per packet, as many in one send as are due. Until
 killed. Standard library only and run by its path, so that it starts in a few hundredths of a second.
 
@@ -84,6 +84,7 @@ def main(argv: list[str]) -> None:
     sockets = [socket.socket(fileno=int(descriptor)) for descriptor in argv[1:]]
     for each in sockets:
         each.setblocking(False)
+    print("holding", flush=True)
     serve(int(argv[0]), sockets)
 
 

@@ -15,9 +15,11 @@ process started inside keeps the namespace for life, and nothing may await insid
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import socket
+import struct
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -34,6 +36,8 @@ _CLONE_NEWNET: Final = 0x40000000
 _MS_BIND: Final = 0x1000
 _MS_REC: Final = 0x4000
 _MS_PRIVATE: Final = 0x40000
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 1
 _OWN_NAMESPACE: Final = "/proc/thread-self/ns/net"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -78,6 +82,8 @@ def prepare_sandbox() -> None:
     ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, ceiling))
     _mount(None, "/", _MS_REC | _MS_PRIVATE)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        fcntl.ioctl(channel, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
 
 
 def bind_mount(source: str, target: str) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 from deploy.lab import netlink
 from deploy.lab.namespace import (
@@ -179,7 +179,7 @@ class Network:
             code: int | None = process.returncode
         except subprocess.TimeoutExpired:
             _end(process)
-            output, code = _rest(process.stdout), None
+            output, code = process.communicate()[0], None  # also what came before the limit
         self.end(process)
         return Ran(exit_code=code, output=output, elapsed_s=time.monotonic() - started)
 
@@ -358,7 +358,3 @@ def _end(process: subprocess.Popen[Any]) -> None:
             except ProcessLookupError:  # it is in somebody else's group, or just ended
                 process.send_signal(number)
     process.wait()
-
-
-def _rest(stream: IO[str] | None) -> str:
-    return "" if stream is None else stream.read()

@@ -191,6 +191,7 @@ class Pinged:
 
     sent: int
     lost: int
+    rtt_ms_min: float
     rtt_ms_max: float
 
 
@@ -208,4 +209,5 @@ def ping(
 def _counted(line: str) -> Pinged:
     answers = line.split()
     good = [float(answer) for answer in answers if answer != "-"]
-    return Pinged(len(answers), len(answers) - len(good), max(good, default=0.0))
+    lost = len(answers) - len(good)
+    return Pinged(len(answers), lost, min(good, default=0.0), max(good, default=0.0))

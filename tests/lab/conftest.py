@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
         prepare_sandbox()
 
 
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Show what the inner run reported of a lab test instead of running it here."""
     if item.get_closest_marker("lab") is None or is_inside(os.environ):
         return None
@@ -54,6 +54,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
         report = item.config.hook.pytest_report_from_serializable(config=item.config, data=raw)
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    # The test before, one that ran here, kept what it shares with this one's module.
+    item.session._setupstate.teardown_exact(nextitem)
     return True
 
 

@@ -98,7 +98,7 @@ def target_saturated(
     link: tuple[str, str] = ("x-border", "x-pa"),
     sink: str = "stranger-b",
     mbit_per_s: float = 10.0,
-    flood_mbit_per_s: float = 15.0,
+    flood_mbit_per_s: float = 40.0,
 ) -> Fault:
     """The link into a prefix is flooded: the target and its neighbours suffer, other prefixes not."""
     bottleneck = Bottleneck(machine=link[0], neighbour=link[1], mbit_per_s=mbit_per_s)
