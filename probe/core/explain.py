@@ -16,6 +16,7 @@ from probe.core.outcome import Attempt, Outcome
 from proto.model import Check, Kind, Reason, Result, State
 
 GOOD, FAILED, NOT_RUN = 0, 1, 9
+NOT_RUN_MARK: Final = "not run"  # how the sentence of a step begins that was not taken
 _INDENT: Final = "  "
 _TIMES: Final = (
     ("resolve", "resolve_us"),
@@ -155,12 +156,19 @@ def _steps(attempts: Sequence[Attempt]) -> list[str]:
     for number, attempt in enumerate(attempts, start=1):
         time = "" if attempt.elapsed_us is None else show_us(attempt.elapsed_us)
         clock = "" if attempt.stamp_source is None else attempt.stamp_source.value
-        word = "good" if attempt.failure is None else attempt.failure.value
+        word = _word(attempt)
         head = f"{number:3}  {attempt.operation.value:8} {time:>11}  {clock:8}  {word:18}"
         lines.append(f"{head} {attempt.address or ''}".rstrip())
         detail = f" ({attempt.detail})" if attempt.detail else ""
         lines.append(f"     {attempt.classified_by}{detail}")
     return lines
+
+
+def _word(attempt: Attempt) -> str:
+    if attempt.failure is not None:
+        return attempt.failure.value
+    # A step that was barred or is impossible here took no time and is not good either.
+    return "good" if not attempt.classified_by.startswith(NOT_RUN_MARK) else "not run"
 
 
 def show_us(us: int) -> str:

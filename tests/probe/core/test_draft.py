@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from probe.core.draft import Draft, Elapsed, Fault, join_hops, total_us, worst_source
+from probe.core.classify import Classified
+from probe.core.draft import (
+    Draft,
+    Elapsed,
+    Fault,
+    fault_of,
+    join_hops,
+    total_us,
+    worst_source,
+)
 from probe.core.outcome import Outcome, blank_row, not_run
 from proto.model import (
     Certificate,
@@ -45,6 +54,12 @@ def test_first_failure_names_the_row() -> None:
     ) == (Operation.TLS, Failure.TLS_EXPIRED)
     assert (outcome.result.sent, outcome.result.lost) == (1, 1)
     assert [a.failure for a in outcome.attempts] == [Failure.TLS_EXPIRED, Failure.HTTP_STATUS]
+
+
+def test_fault_of_a_classification() -> None:
+    """A fault carries the table's word and sentence, and the facts in words."""
+    found = Classified(Failure.RESET, "row -> reset")
+    assert fault_of(found, "ECONNRESET") == Fault(Failure.RESET, "row -> reset", "ECONNRESET")
 
 
 def test_good_row() -> None:

@@ -1,0 +1,231 @@
+"""The page of one run, compared whole."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from probe.core.explain import Explained, as_data, exit_code, policy_sentence, render
+from probe.core.explaintarget import Asked, check_of
+from probe.core.outcome import Attempt, Outcome, blank_row, not_run
+from proto.model import (
+    Certificate,
+    Failure,
+    Operation,
+    Reason,
+    StampSource,
+)
+
+ALLOWED = (ipaddress.ip_network("198.18.0.0/15"), ipaddress.ip_network("127.0.0.0/8"))
+CONFIG = (("timeout_s", "5"), ("resolvers", "192.0.2.53"))
+
+
+def step(operation: Operation, **fields: Any) -> Attempt:
+    """A good step of 1 ms by the kernel's clock."""
+    given: dict[str, Any] = {
+        "operation": operation,
+        "address": "198.18.0.10",
+        "elapsed_us": 1000,
+        "stamp_source": StampSource.KERNEL,
+        "failure": None,
+        "classified_by": "row",
+        **fields,
+    }
+    return Attempt(**given)
+
+
+def page(target: str, *steps: Attempt, config: Any = CONFIG, **row: Any) -> Explained:
+    """One measured run of this target."""
+    check = check_of(Asked(target=target))
+    made = replace(blank_row(check), **{"sent": 1, **row})
+    outcome = Outcome(result=made, attempts=steps)
+    return Explained(check=check, outcome=outcome, allowed=ALLOWED, config=config)
+
+
+def barred(target: str, reason: Reason, why: str) -> Explained:
+    """One run that did not take place."""
+    check = check_of(Asked(target=target))
+    outcome = not_run(check, reason=reason, why=why)
+    return Explained(check=check, outcome=outcome, allowed=(), config=CONFIG)
+
+
+EXPIRED = page(
+    "https://x.test:8443/live",
+    step(Operation.RESOLVE, address="192.0.2.53", elapsed_us=412, classified_by="rcode 0"),
+    step(Operation.CONNECT, elapsed_us=20100, stamp_source=StampSource.TCP_INFO),
+    step(
+        Operation.TLS,
+        elapsed_us=20400,
+        failure=Failure.TLS_EXPIRED,
+        classified_by="verify code 10: expired -> tls_expired",
+        detail="certificate has expired",
+    ),
+    step(Operation.REQUEST, elapsed_us=None, stamp_source=None),
+    step(Operation.REPLY, elapsed_us=1_200_345, detail="200, 5 bytes kept"),
+    address="198.18.0.10",
+    lost=1,
+    operation=Operation.TLS,
+    failure=Failure.TLS_EXPIRED,
+    resolve_us=412,
+    connect_us=20100,
+    tls_us=20400,
+    first_byte_us=11200,
+    total_us=1_252_000,
+    rtt_us_min=20100,
+    rtt_us_median=20100,
+    rtt_us_max=20100,
+    stamp_source=StampSource.TCP_INFO,
+    http_status=200,
+    http_version="1.1",
+    body_bytes=5,
+    location="/x",
+    edge="via:edge-7",
+    cert_sha256="ab" * 32,
+    cert_verify=10,
+    tls_version="TLSv1.3",
+    dns_rcode=0,
+    dns_ttl_s=30,
+    answers="198.18.0.10 198.18.0.11",
+)
+
+EXPIRED_PAGE = """\
+https://x.test:8443/live  (http over IPv4 at 198.18.0.10:8443)
+FAILED: tls_expired at tls
+  resolve 0.412 ms, connect 20.100 ms, tls 20.400 ms, first byte 11.200 ms, total 1.252 s (clock: tcp_info)
+  round trip 20.100 ms
+  dns rcode 0, TTL 30 s: 198.18.0.10 198.18.0.11
+  HTTP/1.1 200, 5 bytes of body, location /x, edge via:edge-7
+  TLSv1.3, certificate not good (verify code 10), sha256 abababababababab…
+
+steps
+  1  resolve     0.412 ms  kernel    good               192.0.2.53
+     rcode 0
+  2  connect    20.100 ms  tcp_info  good               198.18.0.10
+     row
+  3  tls        20.400 ms  kernel    tls_expired        198.18.0.10
+     verify code 10: expired -> tls_expired (certificate has expired)
+  4  request                         good               198.18.0.10
+     row
+  5  reply        1.200 s  kernel    good               198.18.0.10
+     row (200, 5 bytes kept)
+
+policy   198.18.0.10 is benchmarking: allowed by 198.18.0.0/15 of allow_networks
+config
+  timeout_s = 5
+  resolvers = 192.0.2.53
+"""
+
+
+def test_whole_page() -> None:
+    """Every step has its time, its clock, its word and the row that decided."""
+    assert render(EXPIRED, with_steps=True) == EXPIRED_PAGE
+
+
+def test_head_of_the_page() -> None:
+    """Without steps the page is its head."""
+    assert (
+        render(EXPIRED, with_steps=False) == EXPIRED_PAGE.split("\n\nsteps", maxsplit=1)[0] + "\n"
+    )
+
+
+def test_partial_loss() -> None:
+    """A run that lost some packets is good and says how many."""
+    got = page(
+        "icmp://x.test",
+        address="198.18.0.10",
+        sent=3,
+        lost=1,
+        rtt_us_min=50,
+        rtt_us_median=60,
+        rtt_us_max=80,
+    )
+    assert render(got, with_steps=False) == (
+        "icmp://x.test  (icmp over IPv4 at 198.18.0.10)\n"
+        "good, 1 of 3 lost\n"
+        "  round trip 0.060 ms, 0.050 ms to 0.080 ms, 2 of 3\n"
+    )
+
+
+def test_failure_without_an_operation_or_times() -> None:
+    """What is not known is not shown."""
+    got = page("tls://[2001:db8::1]", address="2001:db8::1", failure=Failure.UNKNOWN)
+    assert render(got, with_steps=False) == (
+        "tls://[2001:db8::1]  (tls over IPv6 at [2001:db8::1]:443)\nFAILED: unknown\n"
+    )
+
+
+def test_good_certificate_and_empty_answer() -> None:
+    """A verified certificate says so; an answer without records says that."""
+    got = page("tls://x.test", cert_verify=0, dns_rcode=3)
+    assert render(got, with_steps=False) == (
+        "tls://x.test  (tls over IPv4)\n"
+        "good\n"
+        "  dns rcode 3: no answers\n"
+        "  TLS, certificate verified\n"
+    )
+
+
+def test_not_run() -> None:
+    """A run that did not take place says why and how to repair it, and shows no good step."""
+    got = barred("icmp://x.test", Reason.UNSUPPORTED, "icmp: sysctl -w ...")
+    assert render(got, with_steps=False) == (
+        "icmp://x.test  (icmp over IPv4)\nnot run: unsupported\n  icmp: sysctl -w ...\n"
+    )
+    assert " good " not in render(got, with_steps=True)
+
+
+@pytest.mark.parametrize(
+    ("explained", "sentence"),
+    [
+        (page("x.test", address="8.8.8.8"), "8.8.8.8 is public: allowed"),
+        (page("x.test"), "no address to judge"),
+        (page("x.test", address="strange"), "strange is public: allowed"),
+        (
+            page("dns://x.test", address="10.0.0.53"),
+            "10.0.0.53 is this vantage's own resolver: allowed",
+        ),
+        (
+            page("dns://x.test?server=127.0.0.1", address="127.0.0.1"),
+            "127.0.0.1 is loopback: allowed by 127.0.0.0/8 of allow_networks",
+        ),
+        (barred("x.test", Reason.POLICY, "10.0.0.1 is private"), "barred: 10.0.0.1 is private"),
+    ],
+)
+def test_policy(explained: Explained, sentence: str) -> None:
+    """The policy's decision is said with its ground."""
+    assert policy_sentence(explained) == sentence
+
+
+def test_exit_codes() -> None:
+    """Good is 0, failed is 1, not run is 9, the worst of several counts."""
+    good = page("x.test").outcome
+    failed = page("x.test", failure=Failure.TIMEOUT).outcome
+    left_out = barred("x.test", Reason.POLICY, "").outcome
+    assert [exit_code(runs) for runs in ([good], [good, failed], [failed, left_out])] == [0, 1, 9]
+
+
+def test_data() -> None:
+    """The data hold the same as the page, in the vocabulary, without what is not known."""
+    leaf = Certificate("ab" * 32, b"der")
+    outcome = replace(EXPIRED.outcome, certificates=(leaf,))
+    data = json.loads(json.dumps(as_data(replace(EXPIRED, outcome=outcome))))
+    assert data["target"] == "https://x.test:8443/live"
+    assert data["check"]["use_tls"] is True
+    assert data["result"]["failure"] == "tls_expired"
+    assert "router" not in data["result"]
+    assert data["attempts"][2] == {
+        "operation": "tls",
+        "address": "198.18.0.10",
+        "elapsed_us": 20400,
+        "stamp_source": "kernel",
+        "failure": "tls_expired",
+        "classified_by": "verify code 10: expired -> tls_expired",
+        "detail": "certificate has expired",
+    }
+    assert data["certificates"] == ["ab" * 32]
+    assert data["config"] == dict(CONFIG)
+    assert data["policy"].startswith("198.18.0.10 is benchmarking")

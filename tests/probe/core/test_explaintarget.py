@@ -1,0 +1,81 @@
+"""From what a person types to a check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from probe.core.explaintarget import Asked, check_of
+from proto.model import Kind
+
+
+def typed(target: str, **options: Any) -> dict[str, Any]:
+    """The fields of the check that this command line means, those that differ from a default."""
+    check = check_of(Asked(target=target, **options))
+    plain = check_of(Asked(target="icmp://x.test"))
+    names = [name for name in check.__slots__ if getattr(check, name) != getattr(plain, name)]
+    return {name: getattr(check, name) for name in names if name not in {"check_id", "check_no"}}
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "fields"),
+    [
+        ("x.test", {}, {}),
+        ("icmp://y.test", {}, {"host": "y.test"}),
+        ("https://x.test", {}, {"kind": Kind.HTTP, "port": 443, "use_tls": True}),
+        (
+            "http://x.test:8080/a?b=c#d",
+            {},
+            {"kind": Kind.HTTP, "port": 8080, "path": "/a?b=c"},
+        ),
+        ("tcp://x.test:22", {}, {"kind": Kind.TCP, "port": 22}),
+        ("tls://x.test", {}, {"kind": Kind.TLS, "port": 443}),
+        ("dns://x.test", {}, {"kind": Kind.DNS}),
+        (
+            "dns://x.test?type=aaaa&server=192.0.2.53:5353",
+            {},
+            {"kind": Kind.DNS, "qtype": "AAAA", "server": "192.0.2.53:5353"},
+        ),
+        ("https://x.test/a", {"kind": Kind.TCP}, {"kind": Kind.TCP, "port": 443}),
+        ("https://x.test/a", {"kind": Kind.TLS}, {"kind": Kind.TLS, "port": 443}),
+        ("https://x.test/a", {"kind": Kind.ICMP}, {}),
+        (
+            "https://x.test:8443/?type=x",
+            {"kind": Kind.DNS, "family": 6},
+            {"kind": Kind.DNS, "family": 6, "qtype": "AAAA"},
+        ),
+        ("x.test", {"kind": Kind.DNS}, {"kind": Kind.DNS}),
+        ("icmp://[2001:db8::1]", {}, {"host": "2001:db8::1", "family": 6}),
+        ("x.test", {"pinned": "2001:db8::1"}, {"pinned": "2001:db8::1", "family": 6}),
+        ("x.test", {"packets": 5, "timeout_s": 1.0}, {"packets": 5, "timeout_s": 1.0}),
+    ],
+)
+def test_targets(target: str, options: dict[str, Any], fields: dict[str, Any]) -> None:
+    """The scheme says the kind, an option overrides it, and only what the kind has is kept."""
+    assert typed(target, **options) == fields
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "text"),
+    [
+        ("gopher://x.test", {}, "unknown scheme 'gopher'"),
+        ("https:///a", {}, "names no host"),
+        ("", {}, "names no host"),
+        ("https://u:p@x.test", {}, "credentials"),
+        ("x.test:443", {}, "write tcp://x.test:443"),
+        ("tcp://x.test", {}, "needs a port"),
+        ("tcp://x.test:99999", {}, "out of range"),
+        ("dns://x.test?kind=A", {}, "'kind'; dns knows type and server"),
+        ("dns://x.test?type=ANY", {}, "qtype is 'ANY'"),
+        ("dns://x.test?server=nobody", {}, "'nobody' is no server"),
+        ("https://192.0.2.1", {"family": 6}, "not an address of IPv6"),
+        ("https://x.test", {"pinned": "y.test"}, "pinned is 'y.test'"),
+        ("https://x.test/ü", {}, "path '/ü'"),
+        ("https://x.test", {"method": "POST"}, "method 'POST'"),
+    ],
+)
+def test_targets_that_make_no_sense(target: str, options: dict[str, Any], text: str) -> None:
+    """What means no check is refused with the value and how to write it."""
+    with pytest.raises(ValueError, match=text):
+        check_of(Asked(target=target, **options))
