@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.lab.relay import PAGE_ADDRESS, inherited, open_outside
+from deploy.lab.relay import PAGE_ADDRESS, PAGE_PORT, inherited, open_outside
 from deploy.lab.scenario import Scenario, load_scenario, shipped_names
 from deploy.lab.services import LabError
 
@@ -68,9 +68,9 @@ def _run(args: argparse.Namespace) -> int:
         world = world if world == "loopback" else _permitted(world)
         if world is None:
             return PERMISSION_MISSING
-        if open_outside(os.environ) is None:
-            address, port = PAGE_ADDRESS
-            print(f"{address}:{port} is taken: running without the page", file=sys.stderr)
+        if not open_outside(os.environ, args.port):
+            taken = f"{PAGE_ADDRESS}:{args.port} is taken"
+            print(f"{taken}: running without the page (--port chooses another)", file=sys.stderr)
     if world != "loopback":
         enter_sandbox()  # starts this program again, inside; a second call returns
     return _play(args, scenario, "loopback" if world == "loopback" else "namespaces")
@@ -140,6 +140,9 @@ def _play_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the world's files here")
+    parser.add_argument(
+        "--port", type=int, default=PAGE_PORT, help=f"of the page ({PAGE_PORT}; 0 = any free one)"
+    )
     parser.add_argument(
         "--world",
         choices=("auto", "namespaces", "loopback"),

@@ -30,7 +30,7 @@ from deploy.lab.demo_report import Finding, compare, render, unhealthy_controls
 from deploy.lab.faults.base import wall_clock_us
 from deploy.lab.ground import Ground, LoopbackGround, NamespaceGround
 from deploy.lab.network import Network
-from deploy.lab.relay import PAGE_ADDRESS
+from deploy.lab.relay import page_url
 from deploy.lab.scenario import Scenario
 from deploy.lab.services import LabError
 from deploy.lab.topology import Topology
@@ -102,8 +102,7 @@ def _play(world: World, asked: Asked, say: Callable[[str], None]) -> Judged:
     scenario = world.scenario
     if asked.listener is not None:
         world.open_page(asked.listener)
-        asked.listener.close()
-        say(f"page: http://{PAGE_ADDRESS[0]}:{PAGE_ADDRESS[1]}/")
+        say(f"page: {page_url(asked.listener)}")
     say(f"all is well: measuring for {scenario.quiet_s:g} s")
     world.follow(scenario.quiet_s, say)
     announced = _now()
@@ -229,7 +228,7 @@ def _stay(world: World, asked: Asked, say: Callable[[str], None]) -> None:
     """Let the world go on with its page until Ctrl-C; the faults end, so recovery can be seen."""
     world.start_coordinator()
     world.clear_faults()
-    where = f"page open at http://{PAGE_ADDRESS[0]}:{PAGE_ADDRESS[1]}/; " if asked.listener else ""
+    where = f"page open at {page_url(asked.listener)}; " if asked.listener else ""
     say(f"the faults have ended and the world goes on; {where}Ctrl-C ends it")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):

@@ -16,24 +16,25 @@ from typing import Final
 
 #: Carries the descriptor of the outside listener over the start of the sandbox.
 LISTENER_VARIABLE: Final = "LAB_WEB_LISTENER"
-PAGE_ADDRESS: Final = ("127.0.0.1", 8080)
+PAGE_ADDRESS: Final = "127.0.0.1"
+PAGE_PORT: Final = 8080
 BACKLOG: Final = 32
 CHUNK: Final = 65536
 
 
-def open_outside(environ: MutableMapping[str, str]) -> int | None:
-    """Open the page's port on this machine for the process to come; None when it is taken."""
+def open_outside(environ: MutableMapping[str, str], port: int) -> bool:
+    """Open the page's port (0 = any) on this machine for the process to come; False if taken."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(PAGE_ADDRESS)
+        listener.bind((PAGE_ADDRESS, port))
     except OSError:
         listener.close()
-        return None
+        return False
     listener.listen(BACKLOG)
     listener.set_inheritable(True)
-    environ[LISTENER_VARIABLE] = str(listener.fileno())
-    return listener.detach()
+    environ[LISTENER_VARIABLE] = str(listener.detach())
+    return True
 
 
 def inherited(environ: MutableMapping[str, str]) -> socket.socket | None:
@@ -46,6 +47,12 @@ def inherited(environ: MutableMapping[str, str]) -> socket.socket | None:
         return socket.socket(fileno=int(number))
     except (OSError, ValueError):
         return None
+
+
+def page_url(listener: socket.socket) -> str:
+    """Where a browser on this machine finds the page."""
+    address, port = listener.getsockname()[:2]
+    return f"http://{address}:{port}/"
 
 
 def relay(listener: socket.socket, address: str, port: int) -> None:
