@@ -31,7 +31,7 @@ ALIVE_SHARE: Final = 0.5  # of an anchor's attempts from healthy vantages
 MIN_PRESENT: Final = 0.6  # of the cells that history leads to expect
 MIN_SIBLINGS: Final = 2
 CLEAN_SHARE: Final = 0.05  # attempts that may fail at a control that is called fine
-NO_ROUTE_LEFT: Final = "edge_refused"  # a refusal proves that the host lives: no neighbour needed
+HOST_LIVES: Final = "edge_refused"  # a refusal proves that the host lives: no neighbour needed
 
 _APPLICATION: Final = frozenset({C.APPLICATION_SERVICE, C.APPLICATION_COMPONENT, C.OVERLOAD})
 
@@ -46,18 +46,18 @@ class Gates:
     no_baseline: bool
 
     def cap(
-        self, verdict_class: VerdictClass, emission: str | None
+        self, said: VerdictClass, *, leaf: VerdictClass, emission: str | None
     ) -> tuple[VerdictClass, tuple[str, ...]]:
-        """How far this class may be said, and the reasons that hold it back."""
-        capped, reasons = verdict_class, []
+        """How far an answer may go, and what holds its likeliest leaf back."""
+        capped, reasons = said, []
         for applies, reason, ceilings in (
             (self.no_baseline, "no_baseline", _WITHOUT_BASELINE),
             (self.no_siblings, "no_siblings", _WITHOUT_SIBLINGS),
-            (self.no_neighbours and emission != NO_ROUTE_LEFT, "no_neighbours", _ALONE),
+            (self.no_neighbours and emission != HOST_LIVES, "no_neighbours", _ALONE),
         ):
-            if applies and verdict_class in ceilings:
+            if applies and leaf in ceilings:
                 reasons.append(reason)
-                capped = ceilings[verdict_class]
+                capped = ceilings[leaf] if said is leaf else said
         return capped, tuple(reasons)
 
 

@@ -149,7 +149,7 @@ def judge_target(block: Block, weighing: Weighing, gates: Gates) -> Finding:
     if said is C.INSUFFICIENT and not gates.hard:
         first, second = runner_up(classes)
         reasons.append(f"ambiguous_pair({first},{second})")
-    capped, held_back = gates.cap(said, atom.emission)
+    capped, held_back = gates.cap(said, leaf=leaf, emission=atom.emission)
     voices = int((weighing.evidence.groups.sums(np.ones(len(block.vantages))) > 0).sum())
     safe = certified(weighing.atoms, weighing.posterior, winner=leaf, voices=voices)
     unknown = bool(gates.hard) or said is C.INSUFFICIENT

@@ -8,7 +8,7 @@ documentation ranges; a fault is a function from (vantage, target, bin) to how a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,9 +65,15 @@ class World:
     bin_s: int = 2
     attempts: int = 1
     loss: float = 0.003
+    kinds: tuple[str, ...] = ("icmp", "tcp", "http", "dns")
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Cells in the columns of the batch contract; the fault begins after the history."""
+        for _, _, row in self.attempts_made():
+            yield row
+
+    def attempts_made(self) -> Iterator[tuple[Spot, bool, dict[str, Any]]]:
+        """(where and when, slow, row) of every slot, drawn from the seed."""
         chance = random.Random(self.seed)
         base = {
             (v.name, t.component): chance.uniform(8.0, 160.0)
@@ -77,43 +83,43 @@ class World:
         for number in range(self.history_bins + self.fault_bins):
             for vantage in self.vantages:
                 for target in self.targets:
-                    for kind in ("icmp", "tcp", "http", "dns"):
+                    for kind in self.kinds:
                         spot = Spot(vantage, target, kind, number - self.history_bins)
-                        rtt = base[vantage.name, target.component]
-                        yield from self._cell(spot, chance, rtt)
+                        for _ in range(self.attempts):
+                            yield self._slot(spot, chance, base[vantage.name, target.component])
 
-    def _cell(self, spot: Spot, chance: random.Random, rtt: float) -> Iterator[dict[str, Any]]:
+    def _slot(
+        self, spot: Spot, chance: random.Random, rtt: float
+    ) -> tuple[Spot, bool, dict[str, Any]]:
         at = START + timedelta(seconds=(spot.bin + self.history_bins) * self.bin_s)
-        for _ in range(self.attempts):
-            ended = self._end(spot, chance)
-            good = ended is None or ended == "slow"
-            factor = (
-                chance.uniform(4.0, 20.0) if ended == "slow" else chance.lognormvariate(0, 0.04)
-            )
-            operation, failure, http_status = (None, None, None) if good else ended
-            sent = 3 if spot.kind == "icmp" else 1
-            yield {
-                "slot_at": at,
-                "bin_s": self.bin_s,
-                "vantage": spot.vantage.name,
-                "vantage_asn": spot.vantage.asn,
-                "vantage_country": spot.vantage.country,
-                "service": spot.target.service,
-                "component": spot.target.component,
-                "role": spot.target.role,
-                "kind": spot.kind,
-                "family": 4,
-                "address": spot.target.address,
-                "target_asn": spot.target.asn,
-                "target_prefix": spot.target.prefix,
-                "sent": sent,
-                "lost": 0 if good else sent,
-                "operation": operation,
-                "failure": failure,
-                "http_status": (200 if good else http_status) if spot.kind == "http" else None,
-                "rtt_ms": rtt * factor if good else None,
-                "received_at": at + timedelta(seconds=self.bin_s + 1),
-            }
+        ended = self._end(spot, chance)
+        good = ended is None or ended == "slow"
+        factor = chance.uniform(4.0, 20.0) if ended == "slow" else chance.lognormvariate(0, 0.04)
+        operation, failure, http_status = (None, None, None) if good else ended
+        sent = 3 if spot.kind == "icmp" else 1
+        row = {
+            "slot_at": at,
+            "bin_s": self.bin_s,
+            "vantage": spot.vantage.name,
+            "vantage_asn": spot.vantage.asn,
+            "vantage_country": spot.vantage.country,
+            "service": spot.target.service,
+            "component": spot.target.component,
+            "role": spot.target.role,
+            "kind": spot.kind,
+            "family": 4,
+            "address": spot.target.address,
+            "target_asn": spot.target.asn,
+            "target_prefix": spot.target.prefix,
+            "sent": sent,
+            "lost": 0 if good else sent,
+            "operation": operation,
+            "failure": failure,
+            "http_status": (200 if good else http_status) if spot.kind == "http" else None,
+            "rtt_ms": rtt * factor if good else None,
+            "received_at": at + timedelta(seconds=self.bin_s + 1),
+        }
+        return spot, ended == "slow", row
 
     def _end(self, spot: Spot, chance: random.Random) -> Any:
         if self.fault is not None and spot.bin >= 0:
@@ -311,3 +317,34 @@ def both(first: Fault, second: Fault) -> Fault:
         return second(spot, chance) if ended is False else ended
 
     return fault
+
+
+def blocked_in(country: str) -> Fault:
+    """In one country connections to x's first component are cut after the name is sent."""
+
+    def fault(spot: Spot, chance: random.Random) -> Any:
+        theirs = spot.vantage.country == country and spot.target.component == "spaces"
+        if not theirs or spot.kind != "http":
+            return False
+        return draw(chance, [(0.7, ("tls", "reset", None)), (0.25, ("tls", "timeout", None))])
+
+    return fault
+
+
+def cut_one_target(component: str, *, asn: int) -> Fault:
+    """One network's vantages cannot use one component: a filter of theirs, or a ban of the site's."""
+
+    def fault(spot: Spot, _chance: random.Random) -> Any:
+        theirs = spot.vantage.asn == asn and spot.target.component == component
+        if not theirs or spot.kind not in ("http", "tcp"):
+            return False
+        return ("connect", "timeout", None)
+
+    return fault
+
+
+def seen_from(fault: Fault | None, asns: Iterable[int]) -> Fault:
+    """A fault that only some networks see."""
+    inside = frozenset(asns)
+    assert fault is not None
+    return lambda spot, chance: fault(spot, chance) if spot.vantage.asn in inside else False
