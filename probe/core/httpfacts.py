@@ -14,10 +14,11 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from probe.core.classify import Classified, Row
-from probe.core.httpwire import METHODS, Reply
 from probe.core.outcome import HTTP_PORT, HTTPS_PORT, port_of
 from proto.model import Check, Failure
 
+# What a probe may ask: nothing that changes anything at the other end.
+METHODS: Final = ("GET", "HEAD")
 # The headers come from strangers: what is kept of them is short and printable.
 EDGE_CHARS_MAX = 64
 LOCATION_CHARS_MAX = 512
@@ -28,6 +29,32 @@ _TARGET = re.compile(r"/[\x21-\x7e]*")
 _HOST = re.compile(r"[a-z0-9_:%.-]{1,253}")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PORTS = {"http": HTTP_PORT, "https": HTTPS_PORT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked: `authority` is the Host field, `target` the path with its query."""
+
+    method: str
+    authority: str
+    target: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What was answered so far. `status` None: not even the head arrived whole."""
+
+    status: int | None = None
+    version: str | None = None  # "1.0", "1.1"
+    headers: tuple[tuple[str, str], ...] = ()  # names in lower case, in the order of arrival
+    body: bytes = b""  # at most the cap
+    complete: bool = False  # the framing says that the body is over
+    capped: bool = False  # we stopped reading at our own cap, which is no fault of anybody
+
+    def header(self, name: str) -> str | None:
+        """The first value of that name (lower case)."""
+        return next((value for key, value in self.headers if key == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

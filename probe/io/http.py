@@ -18,6 +18,8 @@ from probe.core.draft import Draft, Elapsed, Fault, fault_of, join_hops, total_u
 from probe.core.expect import why_impossible
 from probe.core.httpfacts import (
     HttpFacts,
+    Reply,
+    Request,
     authority_of,
     body_sha256,
     classify_http,
@@ -29,9 +31,9 @@ from probe.core.httpfacts import (
     way_on,
     why_not_asked,
 )
-from probe.core.httpwire import Exchange, MalformedError, Reply, Request
 from probe.core.outcome import Outcome, not_run
 from probe.io.box import Toolbox
+from probe.io.httpwire import Exchange, MalformedError
 from probe.io.reach import Reached, draft_of, reach
 from probe.io.stream import Instant, StepError, elapsed_between, instant_now
 from probe.io.tls import open_session, raw_stream

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from proto.model import Check, Failure, Kind, Operation, Reason, Result, StampSource, State
-from tests.fakes.boxes import START_US, ask, web_check
+from tests.fakes.boxes import A_MORNING_US
 from tests.fakes.scripted_server import (
     Listening,
     answering,
@@ -21,6 +21,7 @@ from tests.fakes.scripted_server import (
     serve,
     silent,
 )
+from tests.fakes.web_checks import ask, web_check
 
 STEPS_OF_A_LITERAL = [Operation.CONNECT, Operation.REQUEST, Operation.REPLY]
 
@@ -41,7 +42,12 @@ async def test_good_reply() -> None:
         outcome = await ask(http_check(server.port, path="/live?a=1"))
     row = outcome.result
     assert words(row) == (None, None)
-    assert (row.state, row.sent, row.lost, row.started_at_us) == (State.MEASURED, 1, 0, START_US)
+    assert (row.state, row.sent, row.lost, row.started_at_us) == (
+        State.MEASURED,
+        1,
+        0,
+        A_MORNING_US,
+    )
     assert (row.address, row.port) == ("127.0.0.1", server.port)
     assert (row.http_status, row.http_version, row.body_bytes) == (200, "1.1", 5)
     assert row.body_sha256 == hashlib.sha256(b"hello").hexdigest()

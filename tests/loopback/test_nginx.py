@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from proto.model import Failure, Kind, Result, StampSource
-from tests.fakes.boxes import ask, web_check
 from tests.fakes.scripted_server import closed_port
 from tests.fakes.tls_authority import make_authority
+from tests.fakes.web_checks import ask, web_check
 
 CONFIG = """
 daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;

@@ -15,7 +15,7 @@ import trio
 
 from probe.toolbox import run_check
 from proto.model import Check, ConfigError, Failure, Kind, Operation, Result
-from tests.fakes.boxes import a_box, ask, web_check
+from tests.fakes.boxes import loopback_box
 from tests.fakes.scripted_server import (
     Listening,
     answering,
@@ -26,6 +26,7 @@ from tests.fakes.scripted_server import (
     silent,
 )
 from tests.fakes.tls_authority import Authority, Leaf, make_authority
+from tests.fakes.web_checks import ask, web_check
 
 OK = response("200 OK", b"ok")
 
@@ -192,7 +193,7 @@ async def test_contexts_are_shared(authority: Authority) -> None:
     leaf = authority.leaf("x.test")
     async with (
         answering(OK, context=leaf.context()) as server,
-        a_box(ca_file=str(authority.ca_file)) as box,
+        loopback_box(ca_file=str(authority.ca_file)) as box,
     ):
         for _ in range(2):
             await run_check(https_check(server.port), box)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from probe.core import httpfacts
 from probe.core.httpfacts import (
     HttpFacts,
+    Reply,
     authority_of,
     body_sha256,
     classify_http,
@@ -21,7 +22,6 @@ from probe.core.httpfacts import (
     way_on,
     why_not_asked,
 )
-from probe.core.httpwire import Reply
 from proto.model import Check, Failure, Kind
 
 

@@ -13,48 +13,21 @@ stream ended is a truncation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import h11
+
+from probe.core.httpfacts import METHODS, Reply, Request
 
 # Real platforms send up to about 16 KiB of headers (policies, cookies); four times that is a limit
 # that only a broken or hostile server meets.
 HEAD_BYTES_MAX = 65536
 # What a plan may ask for at most: a hostile coordinator must not make probes into downloaders.
 BODY_CAP_BYTES_MAX = 1 << 20
-METHODS = ("GET", "HEAD")
 _OPENING = b"HTTP/"
 _QUOTED_BYTES = 40  # how much of a foreign protocol's first words a detail shows
 
 
 class MalformedError(Exception):
     """The peer does not speak HTTP/1.x; the text says where it stops being that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is asked: `authority` is the Host field, `target` the path with its query."""
-
-    method: str
-    authority: str
-    target: str
-    user_agent: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What was answered so far. `status` None: not even the head arrived whole."""
-
-    status: int | None = None
-    version: str | None = None  # "1.0", "1.1"
-    headers: tuple[tuple[str, str], ...] = ()  # names in lower case, in the order of arrival
-    body: bytes = b""  # at most the cap
-    complete: bool = False  # the framing says that the body is over
-    capped: bool = False  # we stopped reading at our own cap, which is no fault of anybody
-
-    def header(self, name: str) -> str | None:
-        """The first value of that name (lower case)."""
-        return next((value for key, value in self.headers if key == name), None)
 
 
 class Exchange:

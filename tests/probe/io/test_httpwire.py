@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.core.httpwire import BODY_CAP_BYTES_MAX, Exchange, MalformedError, Reply, Request
+from probe.core.httpfacts import Reply, Request
+from probe.io.httpwire import BODY_CAP_BYTES_MAX, Exchange, MalformedError
 
 GET = Request(method="GET", authority="x.test", target="/a?b=c", user_agent="probe/1 (+mail)")
 
