@@ -62,6 +62,7 @@ class NetworkFacts:
     icmp: IcmpError | None = None
     asked: str | None = None  # the address contacted
     own: str | None = None  # our address on that way, where known
+    gateway: str | None = None  # the next hop, where `asked` is not on a link of ours
     immediate: bool = False  # the call itself failed: nothing left this machine
     datagram: bool = False  # a UDP exchange, where an ICMP port unreachable is how a host says no
 
@@ -101,6 +102,10 @@ def _from_ourselves(facts: NetworkFacts) -> bool:
     return facts.icmp is not None and facts.own is not None and facts.icmp.router == facts.own
 
 
+def _has_gateway(facts: NetworkFacts) -> bool:
+    return facts.gateway is not None
+
+
 def _is_datagram(facts: NetworkFacts) -> bool:
     return facts.datagram
 
@@ -123,9 +128,14 @@ NETWORK: Final[tuple[Row[NetworkFacts], ...]] = (
     ),
     Row(_icmp((4, 11, 0), (6, 3, 0)), Failure.TTL_EXCEEDED, "ICMP TTL exceeded in transit"),
     Row(
+        _all(_HOST_UNREACHABLE, _from_ourselves, _has_gateway),
+        Failure.LOCAL_NO_ROUTE,
+        "ICMP host unreachable from our own address: our gateway does not answer ARP or ND",
+    ),
+    Row(
         _all(_HOST_UNREACHABLE, _from_ourselves),
         Failure.HOST_UNREACHABLE,
-        "ICMP host unreachable from our own address: the next hop does not answer ARP or ND",
+        "ICMP host unreachable from our own address: the target does not answer ARP or ND",
     ),
     Row(_HOST_UNREACHABLE, Failure.HOST_UNREACHABLE, "ICMP host unreachable"),
     Row(

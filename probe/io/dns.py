@@ -39,7 +39,7 @@ from probe.core.endpoint import Endpoint
 from probe.core.outcome import Attempt, IcmpError, Refusal
 from probe.io import errqueue, stamps
 from probe.io.tcp import Connected, connect
-from probe.io.ways import own_address
+from probe.io.ways import way_to
 from proto.model import Failure, Operation, StampSource
 
 TRIES: Final = 2
@@ -247,12 +247,14 @@ def _read(conversation: _Conversation, wire: bytes, stamp_ns: int | None) -> _He
 def _network_trouble(
     server: Endpoint, number: int | None, *, icmp: IcmpError | None, immediate: bool = False
 ) -> _Heard:
+    way = None if icmp is None else way_to(server.address)
     facts = NetworkFacts(
         operation=Operation.RESOLVE,
         errno=number,
         icmp=icmp,
         asked=server.address,
-        own=None if icmp is None else own_address(server.address),
+        own=None if way is None else way.own,
+        gateway=None if way is None else way.gateway,
         immediate=immediate,
         datagram=True,
     )

@@ -43,7 +43,7 @@ from probe.core.icmpwire import (
     read_echo,
 )
 from probe.io import errqueue, stamps
-from probe.io.ways import own_address
+from probe.io.ways import way_to
 from proto.model import Failure, Operation
 
 # Replies of several thousand requests during a stall of the loop; the default holds 512.
@@ -268,12 +268,14 @@ class Pinger:
         request = None if packet is None else self._waiting.get(packet.seq)
         if request is None or request.destination != entry.destination or request.answer:
             return
+        way = None if entry.icmp is None else way_to(request.destination)
         facts = NetworkFacts(
             operation=Operation.ECHO,
             errno=entry.errno,
             icmp=entry.icmp,
             asked=request.destination,
-            own=own_address(request.destination) if entry.icmp else None,
+            own=None if way is None else way.own,
+            gateway=None if way is None else way.gateway,
         )
         request.answer = _failed(facts)
         request.flight.settle()

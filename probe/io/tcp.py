@@ -23,7 +23,7 @@ import trio
 from probe.core.classify import NetworkFacts, classify_network, describe_network
 from probe.core.outcome import Attempt, IcmpError, Refusal
 from probe.io import errqueue, stamps
-from probe.io.ways import own_address
+from probe.io.ways import way_to
 from proto.model import Operation, StampSource
 
 # linux/in.h: choose the port at connect, per destination, or 28,000 checks use up all ports.
@@ -106,25 +106,21 @@ async def _connect(
     if number == 0 and info.connected:
         return _connected(sock, address, info, started)
     icmp = errqueue.take_icmp(sock)
-    own = None if icmp is None else own_address(address)
-    facts = _facts(address, number or None, icmp=icmp, own=own, immediate=immediate)
+    facts = _facts(address, number or None, icmp=icmp, immediate=immediate)
     return _refusal(facts, started=started, retransmits=info.retransmits)
 
 
 def _facts(
-    address: str,
-    number: int | None,
-    *,
-    icmp: IcmpError | None = None,
-    own: str | None = None,
-    immediate: bool = False,
+    address: str, number: int | None, *, icmp: IcmpError | None = None, immediate: bool = False
 ) -> NetworkFacts:
+    way = None if icmp is None else way_to(address)
     return NetworkFacts(
         operation=Operation.CONNECT,
         errno=number,
         icmp=icmp,
         asked=address,
-        own=own,
+        own=None if way is None else way.own,
+        gateway=None if way is None else way.gateway,
         immediate=immediate,
     )
 

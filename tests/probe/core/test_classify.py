@@ -68,6 +68,16 @@ NETWORK_CASES = [
     (facts(errno.EHOSTUNREACH, (4, 3, 1)), Failure.HOST_UNREACHABLE, "a router's host unreachable"),
     (facts(errno.EHOSTUNREACH, (4, 3, 1), router=OWN), Failure.HOST_UNREACHABLE, "ARP failed"),
     (facts(errno.EHOSTUNREACH, (6, 1, 3)), Failure.HOST_UNREACHABLE, "ND failed"),
+    (
+        facts(errno.EHOSTUNREACH, (4, 3, 1), router=OWN, gateway=ROUTER),
+        Failure.LOCAL_NO_ROUTE,
+        "ARP failed for our gateway: says nothing of the target",
+    ),
+    (
+        facts(errno.EHOSTUNREACH, (4, 3, 1), gateway=ROUTER),
+        Failure.HOST_UNREACHABLE,
+        "the gateway says that the host is unreachable",
+    ),
     (facts(errno.EHOSTUNREACH), Failure.HOST_UNREACHABLE, "late, ICMP lost"),
     (
         facts(errno.EHOSTUNREACH, immediate=True),
