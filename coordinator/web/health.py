@@ -1,0 +1,88 @@
+"""`/healthz` for a supervisor and `/metrics` for Prometheus."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import web
+
+from coordinator.store import serving
+from coordinator.web.api import DESK, reply
+from coordinator.web.desk import Desk
+from coordinator.web.metrics import CONTENT_TYPE, Metric, render, single
+
+_COUNTED: Final = {
+    "accepted": "Reports taken from probes since the start.",
+    "committed": "Reports committed since the start.",
+    "duplicate": "Reports that had been committed before.",
+    "deferred": "Reports handed back because the store could not take them.",
+}
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/healthz")
+async def healthz(request: web.Request) -> web.Response:
+    """200 while reports are taken, 503 with the reason while they are not."""
+    trouble = request.app[DESK].trouble()
+    if trouble is not None:
+        return reply({"ok": False, "trouble": trouble}, status=503)
+    return reply({"ok": True})
+
+
+@routes.get("/metrics")
+async def metrics(request: web.Request) -> web.Response:
+    """Counters and gauges."""
+    desk = request.app[DESK]
+    text = render(await desk.ask(partial(_metrics, desk=desk)))
+    return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:
+    counts, progress, now_us = desk.counts(), desk.progress, desk.wall()
+    rejects: dict[tuple[tuple[str, str], ...], float] = {
+        (("reason", row["reason"]),): row["reports"] for row in serving.rejects(cursor)
+    }
+    reports = [
+        single(f"soundings_reports_{name}_total", meaning, getattr(counts, name), counter=True)
+        for name, meaning in _COUNTED.items()
+    ]
+    judged_to_us = progress.judged_to_us
+    lag = [] if judged_to_us is None else [(now_us - judged_to_us) / 1_000_000]
+    return [
+        *reports,
+        Metric(
+            name="soundings_reports_rejected_total",
+            meaning="Refused reports on record, by reason.",
+            type="counter",
+            samples=rejects,
+        ),
+        single(
+            "soundings_rows_total", "Rows committed since the start.", counts.rows, counter=True
+        ),
+        single("soundings_sessions", "Probes connected now.", desk.sessions()),
+        single("soundings_store_trouble", "1 while nothing is taken.", desk.trouble() is not None),
+        single("soundings_windows_judged_total", "Windows judged.", progress.windows, counter=True),
+        single("soundings_verdicts_total", "Verdicts written.", progress.verdicts, counter=True),
+        single(
+            "soundings_verdict_revisions_total",
+            "Verdicts that revise an earlier one.",
+            progress.revisions,
+            counter=True,
+        ),
+        single(
+            "soundings_verdicts_changed_total",
+            "Revisions that say something else than the verdict before.",
+            progress.changed,
+            counter=True,
+        ),
+        single(
+            "soundings_judging_failures_total", "Failed rounds.", progress.failures, counter=True
+        ),
+        single("soundings_judging_backlog", "Windows that wait to be judged.", progress.backlog),
+        *(
+            single("soundings_judging_lag_seconds", "Age of the newest judged window.", s)
+            for s in lag
+        ),
+    ]

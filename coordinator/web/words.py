@@ -1,0 +1,106 @@
+"""How values read on a page: times, shares, and what a level means. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+LEVELS: Final[Mapping[str, str]] = {
+    "healthy": "works",
+    "local": "fault at the vantage points",
+    "upstream": "fault on the way",
+    "target": "fault at the target",
+    "application": "fault of the application",
+    "unknown": "not known",
+}
+
+MARKS: Final[Mapping[str, str]] = {
+    "healthy": "✓",
+    "local": "⌂",
+    "upstream": "⇢",
+    "target": "✕",
+    "application": "✕",
+    "unknown": "?",
+}
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def level_text(level: str) -> str:
+    """The level in words."""
+    return LEVELS.get(level, level)
+
+
+def level_mark(level: str) -> str:
+    """A sign for the level, so that it is not told by colour alone."""
+    return MARKS.get(level, "?")
+
+
+def percent(share: float | None) -> str:
+    """A probability for people; never 100 % of something that is not certain."""
+    if share is None:
+        return "not given"
+    if share > 0.995:
+        return "over 99 %"
+    return "under 1 %" if share < 0.005 else f"{share * 100:.0f} %"
+
+
+def span_text(span_us: int) -> str:
+    """A length of time in its largest fitting unit, rounded down."""
+    seconds = max(0, span_us // 1_000_000)
+    size, unit = next(((s, u) for s, u in _UNITS if seconds >= s), (1, "s"))
+    return f"{seconds // size} {unit}"
+
+
+def ago(at_us: int | None, now_us: int) -> str:
+    """How long ago something was."""
+    return "never" if at_us is None else f"{span_text(now_us - at_us)} ago"
+
+
+def stamp(text: str | None) -> str:
+    """An ISO stamp as `2026-01-01 00:00:05` (UTC); a dash where there is none."""
+    if text is None:
+        return "–"
+    at = datetime.fromisoformat(text).astimezone(UTC)
+    tenths = f".{at.microsecond // 100_000}" if at.microsecond else ""
+    return at.strftime("%Y-%m-%d %H:%M:%S") + tenths
+
+
+def interval(bounds: list[str] | None) -> str:
+    """Two ISO stamps as `between A and B`; one stamp where they agree."""
+    if not bounds:
+        return "–"
+    low, high = stamp(bounds[0]), stamp(bounds[1])
+    return low if low == high else f"between {low} and {_tail(low, high)}"
+
+
+def _tail(low: str, high: str) -> str:
+    """The later stamp without the day it shares with the earlier one."""
+    return high[11:] if low[:10] == high[:10] else high
+
+
+def stamp_us(at_us: int) -> str:
+    """Microseconds since 1970 as an ISO stamp with Z."""
+    at = datetime.fromtimestamp(at_us / 1_000_000, UTC)
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def parse_stamp(text: str) -> int:
+    """An ISO stamp (UTC when it has no zone) as microseconds since 1970.
+
+    Raises:
+        ValueError: it is no ISO stamp.
+    """
+    at = datetime.fromisoformat(text)
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    delta = at - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def offset_text(offset_ms: float | None, error_ms: float | None) -> str:
+    """A clock offset with its bound."""
+    if offset_ms is None:
+        return "not known"
+    bound = "" if error_ms is None else f" ± {error_ms:.0f}"
+    return f"{offset_ms:+.0f}{bound} ms"
