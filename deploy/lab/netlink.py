@@ -9,7 +9,6 @@ Layouts: linux/rtnetlink.h, linux/if_link.h, linux/neighbour.h; RFC 3549 describ
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import os
 import socket
@@ -208,8 +207,3 @@ def _route(prefix: str, via: str | None, index: int | None) -> bytes:
 def _packed(address: str) -> tuple[bytes, int]:
     parsed = ipaddress.ip_address(address)
     return parsed.packed, socket.AF_INET if parsed.version == 4 else socket.AF_INET6
-
-
-def is_gone(error: OSError) -> bool:
-    """Did the kernel say that what should be deleted is not there?"""
-    return error.errno in {errno.ESRCH, errno.ENODEV, errno.ENOENT}

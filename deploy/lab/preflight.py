@@ -83,6 +83,7 @@ class Lack:
     consequence: str
     fix: str
     essential: bool
+    package: str | None = None  # the Debian package that would bring it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,14 @@ class Preflight:
         lines = [head]
         for lack in self.lacks:
             lines += [f"- {lack.what}: {lack.consequence}", f"    {lack.fix}"]
+        if len(self.packages) > 1:
+            lines += ["All programs at once:", f"    {_install(*self.packages)}"]
         return "\n".join(lines)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Debian packages that would bring every missing program."""
+        return tuple(sorted({lack.package for lack in self.lacks if lack.package is not None}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,24 +176,22 @@ def _advice(trial: Trial, setting: Callable[[str], str | None], uid: int) -> str
     return _DOCKER_ADVICE
 
 
+def _install(*packages: str) -> str:
+    return f"apt-get install --no-install-recommends {' '.join(packages)}    # as root"
+
+
 def _missing_programs(path: str) -> list[Lack]:
     missing = [program for program in PROGRAMS if shutil.which(program.name, path=path) is None]
     return [
         Lack(
             what=f"{program.name} is not installed",
             consequence=f"needed for {program.needed_for}",
-            fix=f"apt-get install --no-install-recommends {program.package}    # as root",
+            fix=_install(program.package),
             essential=program.essential,
+            package=program.package,
         )
         for program in missing
     ]
-
-
-def missing_packages(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Debian packages that would bring every missing program."""
-    path = search_path(environ)
-    missing = {p.package for p in PROGRAMS if shutil.which(p.name, path=path) is None}
-    return tuple(sorted(missing))
 
 
 def _try_sandbox(environ: Mapping[str, str], steps: tuple[tuple[str, str], ...]) -> Trial:

@@ -18,7 +18,6 @@ machine has: RFC 1918 (access), RFC 2544 and RFC 5737 (edge), RFC 6598 (between 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -227,8 +226,3 @@ def interface_name(neighbour: str) -> str:
 def family_of(prefix: str) -> int:
     """4 or 6."""
     return 6 if ":" in prefix else 4
-
-
-def families_of(prefixes: Iterable[str]) -> frozenset[int]:
-    """The families that occur."""
-    return frozenset(family_of(prefix) for prefix in prefixes)

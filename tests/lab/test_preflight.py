@@ -7,7 +7,7 @@ import os
 import pytest
 
 from deploy.lab.namespace import is_inside, search_path
-from deploy.lab.preflight import PROGRAMS, Preflight, Trial, check, explain, missing_packages
+from deploy.lab.preflight import PROGRAMS, Preflight, Trial, check, explain
 
 NOBODY = 65534
 
@@ -69,7 +69,8 @@ def test_missing_programs_are_named_with_their_packages() -> None:
     assert on_system_paths <= {"nft", "tc"}  # Debian keeps these where the lab looks by itself
     assert not preflight.can_run
     assert "apt-get install --no-install-recommends util-linux" in preflight.reason
-    assert "util-linux" in missing_packages({"PATH": "/nonexistent"})
+    assert "util-linux" in preflight.packages
+    assert preflight.text().endswith(f"{' '.join(preflight.packages)}    # as root")
 
 
 def test_the_system_directories_are_searched() -> None:

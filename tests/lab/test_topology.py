@@ -16,7 +16,6 @@ from deploy.lab.topology import (
     NAME_LIMIT,
     Part,
     Topology,
-    families_of,
     interface_name,
 )
 
@@ -86,11 +85,6 @@ def test_unknown_names_are_answered_with_what_there_is(
     """A wrong name is refused with the name and what would have been right."""
     with pytest.raises(LookupError, match=word):
         ask(TOPOLOGY)
-
-
-def test_families_of_prefixes() -> None:
-    """A prefix tells its family by its colon."""
-    assert families_of(["10.0.0.0/8", "::/0"]) == {4, 6}
 
 
 def test_everyone_reaches_everyone() -> None:
