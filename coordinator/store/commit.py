@@ -107,18 +107,32 @@ def commit_group(
         return _commit(con, arrivals, rows, known=known, faults=faults)
     except DATA_ERRORS as error:
         roll_back(con)
-        if len(arrivals) + len(rows) == 0:
-            raise
-        if len(arrivals) > 1:
-            middle = len(arrivals) // 2
-            first = commit_group(con, arrivals[:middle], rows, known=known, faults=faults)
-            return first + commit_group(con, arrivals[middle:], (), known=known, faults=faults)
-        if not arrivals:
-            return _each_row(con, rows, known=known, faults=faults)
-        reason = f"the store refused its rows: {str(error).splitlines()[0][:200]}"
+        parts = _parts(arrivals, rows)
+        if len(parts) > 1:
+            halves = (commit_group(con, a, r, known=known, faults=faults) for a, r in parts)
+            return [decided for half in halves for decided in half]
+        text = str(error).splitlines()[0][:200]
+        if rows:
+            _LOG.warning("row beside results dropped", row=repr(rows[0])[:300], error=text)
+            return []
+        reason = f"the store refused its rows: {text}"
         refusal = _refusal(arrivals[0], reason)
-        commit_group(con, (), (*rows, refusal), known=known, faults=faults)
+        commit_group(con, (), (refusal,), known=known, faults=faults)
         return [Decided(arrivals[0], Fate.REJECTED, reason)]
+
+
+def _parts(
+    arrivals: Sequence[Arrival], rows: Sequence[Row]
+) -> list[tuple[Sequence[Arrival], Sequence[Row]]]:
+    """What to try apart: claims apart from reports, then halves; one part when it stands alone."""
+    if arrivals and rows:
+        return [((), rows), (arrivals, ())]
+    half_arrivals, half_rows = len(arrivals) // 2, len(rows) // 2
+    parts = [
+        (arrivals[:half_arrivals], rows[:half_rows]),
+        (arrivals[half_arrivals:], rows[half_rows:]),
+    ]
+    return [part for part in parts if part[0] or part[1]]
 
 
 def roll_back(con: duckdb.DuckDBPyConnection) -> None:
@@ -128,18 +142,6 @@ def roll_back(con: duckdb.DuckDBPyConnection) -> None:
     for name in ("incoming", "arriving"):
         with suppress(duckdb.Error):
             con.unregister(name)
-
-
-def _each_row(
-    con: duckdb.DuckDBPyConnection, rows: Sequence[Row], *, known: Known, faults: Faults
-) -> list[Decided]:
-    """Rows beside results that do not fit are dropped alone: they are a probe's own claims."""
-    if len(rows) > 1:
-        for row in rows:
-            commit_group(con, (), (row,), known=known, faults=faults)
-    else:
-        _LOG.warning("row beside results dropped, the store refused it", row=repr(rows[0])[:300])
-    return []
 
 
 def _commit(
