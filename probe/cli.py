@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 import trio
 
-from probe import explain
+from probe import doctor, explain
 from probe.app import run_probe, version
 from probe.exits import Exit, ProbeError
 from probe.io import enrol
@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     one = _command(commands, "check", "Run one check from here and explain it.", explain.EXAMPLES)
     explain.add_arguments(one)
     one.set_defaults(act=explain.run)
+    one = _command(commands, "doctor", "Say what this machine can measure.", doctor.EXAMPLES)
+    doctor.add_arguments(one)
+    one.set_defaults(act=doctor.run)
     return parser
 
 
@@ -147,6 +150,6 @@ def _log_to_stderr() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )

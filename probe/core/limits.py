@@ -18,8 +18,23 @@ from proto.model import Check, Kind, Plan, Reason
 INTERVAL_MIN_S: Final = 0.2
 """No plan may ask for less: a quarter of the shortest interval that the lab uses."""
 
+INTERVAL_MAX_S: Final = 86_400.0
+"""A check less than daily is no series."""
+
 CHECKS_MAX: Final = 20_000
 """Checks in one plan: their heap and texts take 20 MB, which a 512 MB machine can spare."""
+
+PACKETS_MAX: Final = 100
+"""Echo requests in one slot: more is a load on the target, not a look at it."""
+
+TIMEOUT_MAX_S: Final = 60.0
+"""Longer, and a silent target would hold its place among the running checks for minutes."""
+
+BODY_CAP_MAX: Final = 1 << 20
+"""Bytes of a body that are read: a page's beginning is enough to know it."""
+
+REDIRECTS_MAX: Final = 10
+"""Where browsers give up around twenty, a plan that knows its target needs few."""
 
 TARGETS_MAX: Final = 50_000
 """Buckets kept at a time; full ones are forgotten first, since a new one starts full too."""
@@ -79,15 +94,21 @@ def uses_tls(check: Check) -> bool:
     return check.use_tls or check.kind is Kind.TLS
 
 
+def echoes_of(check: Check) -> int:
+    """Echo requests that a run may have outstanding."""
+    return check.packets if check.kind is Kind.ICMP else 0
+
+
 class Gate:
     """Lets slots start within the limits. `now_s` is monotonic."""
 
-    __slots__ = ("_limits", "_running", "_running_tls", "_targets", "_total")
+    __slots__ = ("_echoes", "_limits", "_running", "_running_tls", "_targets", "_total")
 
     def __init__(self, limits: Limits, *, now_s: float) -> None:
         self._limits = limits
         self._running = 0
         self._running_tls = 0
+        self._echoes = 0
         self._targets: dict[str, Bucket] = {}
         rate = limits.checks_per_s
         self._total = Bucket(rate_per_s=rate, size=rate, now_s=now_s)
@@ -101,7 +122,11 @@ class Gate:
         """Whether it may run beside what runs already; if not, the slot waits."""
         if self._running >= self._limits.concurrent:
             return False
-        return not uses_tls(check) or self._running_tls < self._limits.concurrent_https
+        if uses_tls(check):
+            return self._running_tls < self._limits.concurrent_https
+        # With none in flight any one may start, or a low limit would never let it run.
+        crowded = self._echoes + echoes_of(check) > self._limits.outstanding_icmp
+        return not (crowded and echoes_of(check) and self._echoes)
 
     def admit(self, check: Check, *, now_s: float) -> Reason | None:
         """None = counted as started; otherwise why the slot is refused, for good."""
@@ -112,12 +137,14 @@ class Gate:
         target.take()
         self._running += 1
         self._running_tls += uses_tls(check)
+        self._echoes += echoes_of(check)
         return None
 
     def finished(self, check: Check) -> None:
         """A check that was admitted has ended."""
         self._running -= 1
         self._running_tls -= uses_tls(check)
+        self._echoes -= echoes_of(check)
 
     def _target(self, name: str, now_s: float) -> Bucket:
         bucket = self._targets.get(name)
@@ -141,8 +168,19 @@ def plan_findings(plan: Plan) -> tuple[str, ...]:
     if len(set(numbers)) < len(numbers):
         findings.append("plan names a check_no twice; rows could not be told apart")
     findings.extend(
-        f"check {check.check_id}: interval_s is {check.interval_s}; at least {INTERVAL_MIN_S} is run"
+        f"check {check.check_id}: {name} is {value:g}; {low:g} to {high:g} is run"
         for check in plan.checks
-        if check.interval_s < INTERVAL_MIN_S
+        for name, value, low, high in _bounds(check)
+        if not low <= value <= high
     )
     return tuple(findings)
+
+
+def _bounds(check: Check) -> tuple[tuple[str, float, float, float], ...]:
+    return (
+        ("interval_s", check.interval_s, INTERVAL_MIN_S, INTERVAL_MAX_S),
+        ("timeout_s", check.timeout_s, 0.001, TIMEOUT_MAX_S),
+        ("packets", check.packets, 0, PACKETS_MAX),
+        ("body_cap_bytes", check.body_cap_bytes, 0, BODY_CAP_MAX),
+        ("follow_redirects", check.follow_redirects, 0, REDIRECTS_MAX),
+    )

@@ -75,8 +75,8 @@ class Session:
 
     async def run(self) -> LinkError:
         """Until the session is over; returns why."""
-        now_us = self._ports.clocks.wall()
-        hello = hello_to_wire(self._ports.hello(), sent_at_us=now_us)
+        hello = hello_to_wire(self._ports.hello(), sent_at_us=self._ports.clocks.wall())
+        self._asked[hello.sent_at_us * 1000] = self._ports.clocks.mono_us()
         self._stream.send(fleet_pb2.Up(hello=hello))
         try:
             await self._welcome()
@@ -111,12 +111,23 @@ class Session:
         self._window = Window(welcome.window, known=known)
         self._max_batch_bytes = welcome.max_batch_bytes
         self.welcomed = True
+        self._sample_greeting(welcome.sent_at_us)
         self._ports.outbox.send_certificates_again()
         await self._ports.outbox.ack(known)
         note = clock_note(probe_us=self._ports.clocks.wall(), coordinator_us=welcome.sent_at_us)
         if note is not None:
             self._suspect_told = True
             self._log.error("clock_off", note=note)
+
+    def _sample_greeting(self, sent_at_us: int) -> None:
+        """Hello and welcome are a first exchange, so that no row needs to wait for an estimate."""
+        clocks = self._ports.clocks
+        for t1_ns, asked_us in self._asked.items():
+            if sent_at_us > 0:
+                there_ns = sent_at_us * 1000
+                t4_ns = t1_ns + (clocks.mono_us() - asked_us) * 1000
+                clocks.add(ClockSample(t1_ns=t1_ns, t2_ns=there_ns, t3_ns=there_ns, t4_ns=t4_ns))
+        self._asked.clear()
 
     async def _next(self) -> fleet_pb2.Down:
         try:

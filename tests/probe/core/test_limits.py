@@ -73,6 +73,19 @@ def test_room_is_bounded_in_total_and_for_handshakes() -> None:
     assert gate.has_room(https)
 
 
+def test_outstanding_echoes_are_bounded() -> None:
+    """Each takes memory and a sequence number; one check alone may always run."""
+    gate = Gate(Limits(outstanding_icmp=5), now_s=0)
+    echo = a_check(kind=Kind.ICMP, packets=3, port=None)
+    assert gate.has_room(a_check(kind=Kind.ICMP, packets=50, port=None))
+    assert gate.admit(echo, now_s=0) is None
+    assert not gate.has_room(echo)
+    assert gate.has_room(a_check(kind=Kind.ICMP, packets=2, port=None))
+    assert gate.has_room(a_check(packets=50))
+    gate.finished(echo)
+    assert gate.has_room(echo)
+
+
 def test_the_target_of_a_check_is_who_gets_the_packets() -> None:
     """A named DNS server is the target, not the name asked for; a pinned address is itself."""
     dns = a_check(kind=Kind.DNS, host="example.test", server="192.0.2.53")
@@ -94,11 +107,12 @@ def test_forgotten_targets_were_full_ones() -> None:
 
 def test_a_plan_that_asks_too_much_is_refused_with_reasons() -> None:
     """Too many checks, numbers given twice and intervals near zero are named."""
-    checks = (a_check(1), a_check(1), a_check(2, interval_s=0.001))
+    checks = (a_check(1), a_check(1), a_check(2, interval_s=0.001), a_check(3, packets=1000))
     findings = plan_findings(Plan(version=1, checks=checks))
     assert [text.split(";")[0] for text in findings] == [
         "plan names a check_no twice",
         "check check-2: interval_s is 0.001",
+        "check check-3: packets is 1000",
     ]
     many = tuple(a_check(number) for number in range(CHECKS_MAX + 1))
     assert len(plan_findings(Plan(version=1, checks=many))) == 1
