@@ -16,12 +16,10 @@ from probe.core.outcome import Attempt, Outcome, Refusal, first_operation, not_r
 from probe.io import stamps
 from probe.io.box import Toolbox, ToolboxSettings, WallClock
 from probe.io.http import run_http
-from probe.io.http import run_http
 from probe.io.icmp import IcmpUnavailable, Pinger
 from probe.io.resolvers import Resolvers
 from probe.io.runners import run_dns, run_icmp, run_tcp
-from probe.io.tls import run_tls
-from probe.io.tls import run_tls
+from probe.io.tls import run_tls, verifying_context
 from probe.io.ways import families_present, own_address
 from proto.model import Check, Failure, Kind, Reason, StampSource
 
@@ -53,6 +51,7 @@ async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIt
 
     Raises:
         ValueError: a resolver or network in the settings is none; the text names it and the fix.
+        ConfigError: `ca_file` cannot be read or holds no certificate.
     """
     failure: Exception | None = None
     with ExitStack() as stack:
@@ -64,7 +63,7 @@ async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIt
             for pinger in pingers.values():
                 nursery.start_soon(pinger.run)
             try:
-                yield Toolbox(
+                box = Toolbox(
                     settings=settings,
                     wall=wall,
                     allowed=allowed,
@@ -74,6 +73,9 @@ async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIt
                     stamps_warm=warm,
                     families=families_present(),
                 )
+                if settings.ca_file is not None:
+                    verifying_context(box)  # a file that cannot be used is known at the start
+                yield box
             except Exception as error:  # noqa: BLE001 - raised below, free of the nursery's group
                 failure = error
             nursery.cancel_scope.cancel()

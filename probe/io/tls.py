@@ -107,14 +107,23 @@ def looking_context(box: Toolbox) -> ssl.SSLContext:
 class TlsStream:
     """A TLS session over a stamped stream. Every method raises StepError."""
 
-    __slots__ = ("_incoming", "_network_us", "_outgoing", "_raw", "_session", "_source")
+    __slots__ = (
+        "_earlier_us",
+        "_flight_us",
+        "_incoming",
+        "_outgoing",
+        "_raw",
+        "_session",
+        "_source",
+    )
 
     def __init__(self, raw: StampedStream, context: ssl.SSLContext, *, name: str) -> None:
         self._raw = raw
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        self._network_us = 0
+        self._earlier_us = 0  # the flights that are complete
+        self._flight_us = 0  # the one under way
         self._source = StampSource.KERNEL
 
     async def handshake(self) -> Peer:
@@ -171,19 +180,19 @@ class TlsStream:
     @property
     def elapsed(self) -> Elapsed:
         """What the network and the peer took for the handshake, up to now."""
-        return Elapsed(self._network_us, self._source)
+        return Elapsed(self._earlier_us + self._flight_us, self._source)
 
     async def _exchange_flight(self) -> None:
         """Send what OpenSSL has to say and take in what comes back.
 
-        Where it has nothing to say the peer's flight came in pieces: then the time runs on from
-        the last piece.
+        Where it has nothing to say the peer's flight came in pieces; the time of a flight always
+        counts from our send, because two reads of ours may lie closer together than two arrivals.
         """
-        is_ours = await self._flush(Operation.TLS)
-        start = self._raw.sent_at if is_ours else self._raw.received_at
+        if await self._flush(Operation.TLS):
+            self._earlier_us, self._flight_us = self._earlier_us + self._flight_us, 0
         await self._take(Operation.TLS)
-        flight = elapsed_between(start, self._raw.received_at)
-        self._network_us += flight.us
+        flight = elapsed_between(self._raw.sent_at, self._raw.received_at)
+        self._flight_us = flight.us
         if flight.source is not StampSource.KERNEL:
             self._source = flight.source
 
