@@ -36,9 +36,11 @@ def environment() -> jinja2.Environment:
         percent=words.percent,
         stamp=words.stamp,
         interval=words.interval,
+        span=words.span,
+        certainty=words.certainty,
         clock_us=words.stamp_us,
     )
-    made.globals.update(ago=words.ago, offset_text=words.offset_text)
+    made.globals.update(ago=words.ago, offset_text=words.offset_text, probe_state=words.probe_state)
     return made
 
 

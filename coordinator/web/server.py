@@ -81,10 +81,10 @@ async def serve(desk: Desk, address: Address) -> AsyncIterator[str]:
     Raises:
         PortError: the address cannot be had, and why.
     """
-    runner = web.AppRunner(application(desk), access_log=None, handle_signals=False)
+    runner = web.AppRunner(application(desk), access_log=None, shutdown_timeout=CLOSE_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, address.name, address.port, shutdown_timeout=CLOSE_S)
+        site = web.TCPSite(runner, address.name, address.port)
         try:
             await site.start()
         except OSError as error:

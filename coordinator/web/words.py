@@ -24,6 +24,13 @@ MARKS: Final[Mapping[str, str]] = {
     "unknown": "?",
 }
 
+SESSIONS: Final[Mapping[str, str]] = {
+    "connect": "connected",
+    "disconnect": "away",
+    "silent": "silent",
+    "refused": "refused",
+}
+
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -67,10 +74,16 @@ def stamp(text: str | None) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S") + tenths
 
 
+def span(bounds: list[str]) -> str:
+    """Two ISO stamps as `A to B`."""
+    low, high = stamp(bounds[0]), stamp(bounds[1])
+    return f"{low} to {_tail(low, high)}"
+
+
 def interval(bounds: list[str] | None) -> str:
     """Two ISO stamps as `between A and B`; one stamp where they agree."""
     if not bounds:
-        return "–"
+        return "not known"
     low, high = stamp(bounds[0]), stamp(bounds[1])
     return low if low == high else f"between {low} and {_tail(low, high)}"
 
@@ -78,6 +91,23 @@ def interval(bounds: list[str] | None) -> str:
 def _tail(low: str, high: str) -> str:
     """The later stamp without the day it shares with the earlier one."""
     return high[11:] if low[:10] == high[:10] else high
+
+
+def probe_state(state: str, session: str | None) -> str:
+    """What to call a probe: what the operator decided, else whether it is there."""
+    if state != "enrolled":
+        return state
+    return SESSIONS.get(session, session) if session is not None else "never came"
+
+
+def certainty(certified_f: int | None) -> str:
+    """How many vantage groups may be wrong or lying without turning the verdict over."""
+    if certified_f is None:
+        return "not certified: one wrong vantage group could turn it over"
+    if certified_f == 0:
+        return "holds while no vantage group is wrong"
+    groups = "one vantage group is" if certified_f == 1 else f"{certified_f} vantage groups are"
+    return f"holds even if {groups} wrong or lying"
 
 
 def stamp_us(at_us: int) -> str:

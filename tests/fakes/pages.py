@@ -29,7 +29,7 @@ async def open_page(path: Path, *, title: str = "X") -> AsyncIterator[tuple[str,
     store = Store(path / "soundings.duckdb", free_bytes=lambda: 1 << 40)
     store.start()
     try:
-        async with serve(_desk(store, Progress(), title), Address("127.0.0.1", 0)) as bound:
+        async with serve(make_desk(store, Progress(), title), Address("127.0.0.1", 0)) as bound:
             yield f"http://{bound}", store
     finally:
         await store.stop()
@@ -44,14 +44,14 @@ async def open_busy_page(path: Path, *, title: str = "X") -> AsyncIterator[tuple
     try:
         await _live(store, progress)
         _say_of_fleet(store)
-        async with serve(_desk(store, progress, title), Address("127.0.0.1", 0)) as bound:
+        async with serve(make_desk(store, progress, title), Address("127.0.0.1", 0)) as bound:
             await store.run_in_store(lambda _: None)  # what was recorded is committed
             yield f"http://{bound}", store
     finally:
         await store.stop()
 
 
-def _desk(store: Store, progress: Progress, title: str) -> Desk:
+def make_desk(store: Store, progress: Progress, title: str) -> Desk:
     return Desk(
         wall=lambda: NOW_US,
         cursor=store.cursor,
