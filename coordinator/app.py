@@ -278,9 +278,14 @@ async def _watch_silence(door: FleetDoor) -> None:
 async def _loops() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
     """Starts loops that run until the coordinator ends; one that fails ends it."""
     tasks: list[asyncio.Task[None]] = []
-    async with asyncio.TaskGroup() as group:
-        try:
-            yield lambda loop: tasks.append(group.create_task(loop))
-        finally:
-            for task in tasks:
-                task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            try:
+                yield lambda loop: tasks.append(group.create_task(loop))
+            finally:
+                for task in tasks:
+                    task.cancel()
+    except BaseExceptionGroup as several:
+        if len(several.exceptions) > 1:
+            raise
+        raise several.exceptions[0] from None  # so that who waits for it recognises it

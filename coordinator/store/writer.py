@@ -49,6 +49,9 @@ GROUP_WINDOW_S: Final = 0.1
 GROUP_REPORTS_MAX: Final = 2000
 """Reports in one transaction: at 200 rows each, half a second of inserting at most."""
 
+TROUBLE_LOOK_S: Final = 1.0
+"""How often a store in trouble is tried when no report arrives: probes are being sent away."""
+
 PENDING_ROWS_MAX: Final = 50_000
 """Rows beside results that wait while the store is in trouble; then the oldest are dropped."""
 
@@ -198,7 +201,7 @@ class Store:
         going = True
         while going:
             group, after = self._collect()
-            if group.arrivals or group.rows:
+            if group.arrivals or group.rows or self.trouble is not None:
                 self._commit(group)
             if isinstance(after, _Call):
                 self._call(after)
@@ -209,7 +212,10 @@ class Store:
     def _collect(self) -> tuple[_Group, object]:
         """Take what arrives within the window; a call or an end closes the group early."""
         group = _Group()
-        item = self._queue.get()
+        try:
+            item = self._queue.get(timeout=None if self.trouble is None else TROUBLE_LOOK_S)
+        except queue.Empty:
+            return group, None  # in trouble, and nobody dares to come: look whether it is over
         end = self._monotonic() + GROUP_WINDOW_S
         while not (isinstance(item, _Call | _SessionEnd) or item is _STOP):
             (group.arrivals if isinstance(item, Arrival) else group.rows).append(item)

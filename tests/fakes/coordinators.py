@@ -1,0 +1,101 @@
+"""A whole real coordinator on loopback, in this process, and the ways a test gets into it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coordinator.app import Launch, coordinator, wall_us
+from coordinator.core.registry import Vantage
+from coordinator.rpc.operator import Operator
+from coordinator.runtime import Runtime
+from coordinator.store.commit import Faults
+from tests.fakes.fleet_client import Credentials, enrol
+from tests.fakes.stores import ask
+
+CONFIG = """
+[coordinator]
+fleet = "127.0.0.1:0"
+enrol = "127.0.0.1:0"
+web = ""
+[[service]]
+name = "x"
+[[service.component]]
+name = "spaces"
+url = "https://spaces.x.test/live"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A running coordinator with what a client must know of it."""
+
+    runtime: Runtime
+    config_file: Path
+
+    @property
+    def fleet(self) -> str:
+        """Address of the fleet door."""
+        return self.runtime.addresses["fleet"]
+
+    @property
+    def enrol_door(self) -> str:
+        """Address of the enrolment door."""
+        return self.runtime.addresses["enrol"]
+
+    @property
+    def ca(self) -> bytes:
+        """The CA's certificate."""
+        return self.runtime.authority.certificate_pem
+
+    @property
+    def operator(self) -> Operator:
+        """The operator, over the socket."""
+        return Operator(self.runtime.data_dir / "admin.sock")
+
+    async def token(self, **fields: Any) -> str:
+        """A token for one probe."""
+        vantage = Vantage(**{"asn": 64512, "country": "DE", **fields})
+        made = await self.operator.create_token(name="", vantage=vantage, ttl_s=3600)
+        return str(made["token"])
+
+    async def probe(self, **fields: Any) -> Credentials:
+        """An enrolled probe."""
+        return await enrol(self.enrol_door, await self.token(**fields), self.ca)
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Read from the store."""
+        return ask(self.runtime.store, sql)
+
+    async def until(self, sql: str, expected: list[tuple[Any, ...]]) -> None:
+        """Wait until the store answers so: rows beside results come with the next commit."""
+        async with asyncio.timeout(20):
+            while await asyncio.to_thread(self.ask, sql) != expected:
+                await self.runtime.store.run_in_store(lambda _: None)
+
+
+@asynccontextmanager
+async def a_coordinator(
+    path: Path,
+    *,
+    config: str = CONFIG,
+    faults: Faults | None = None,
+    wall: Callable[[], int] = wall_us,
+    services: Any = (),
+) -> AsyncIterator[House]:
+    """A coordinator in `path`, ready."""
+    config_file = path / "soundings.toml"
+    config_file.write_text(config, encoding="utf-8")
+    launch = Launch(
+        config_file=config_file,
+        data_dir=path / "d",
+        faults=faults or Faults(),
+        wall=wall,
+        services=services,
+    )
+    async with coordinator(launch) as runtime:
+        yield House(runtime, config_file)
