@@ -26,7 +26,9 @@ class Command:
 
 COMMANDS: Final = {
     "up": Command("coordinator.up_cli", "coordinator, one local probe and a page on this machine"),
-    "demo": Command("deploy.lab.cli", "a small internet, a failing live component, a verdict", True),
+    "demo": Command(
+        "deploy.lab.cli", "a small internet, a failing live component, a verdict", True
+    ),
     "coordinator": Command("coordinator.cli", "run the server; tokens, probes, configuration"),
     "probe": Command("probe.cli", "enrol, run, check one target, doctor"),
     "verdict": Command("analysis.cli", "what failed, for whom, and what cannot be known", True),
