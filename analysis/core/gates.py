@@ -117,8 +117,6 @@ def _present(block: Block, layout: Layout) -> float:
     subjects = np.isin(block.window.target, layout.subjects)
     rows = block.window.where(subjects)
     shape = (len(block.vantages), len(block.targets), len(block.channels), block.bins)
-    if not len(rows.count):
-        return 0.0
     cells = np.unique(
         np.ravel_multi_index((rows.vantage, rows.target, rows.channel, rows.bin), shape)
     )

@@ -68,14 +68,16 @@ class Incident:
         }
 
 
-def fold(verdicts: Iterable[Verdict], known: Sequence[Incident] = ()) -> tuple[Incident, ...]:
+def fold(
+    verdicts: Iterable[Verdict], known: Sequence[Incident] = (), *, gap: timedelta = GAP
+) -> tuple[Incident, ...]:
     """Known incidents brought up to date with verdicts, one per window (the latest revision)."""
     incidents = list(known)
     for verdict in sorted(verdicts, key=lambda one: (one.window_from, one.window_to)):
         if verdict.level in _QUIET:
-            incidents = [_closed_by(one, verdict) for one in incidents]
+            incidents = [_closed_by(one, verdict, gap) for one in incidents]
             continue
-        place = next((i for i, one in enumerate(incidents) if _same(one, verdict)), None)
+        place = next((i for i, one in enumerate(incidents) if _same(one, verdict, gap)), None)
         if place is None:
             incidents.append(_opened(verdict))
         else:
@@ -95,8 +97,8 @@ def _until(verdict: Verdict) -> datetime:
     return verdict.end.best if verdict.end else verdict.window_to
 
 
-def _same(incident: Incident, verdict: Verdict) -> bool:
-    touches = _began(verdict) <= incident.until + GAP and _until(verdict) >= incident.began - GAP
+def _same(incident: Incident, verdict: Verdict, gap: timedelta) -> bool:
+    touches = _began(verdict) <= incident.until + gap and _until(verdict) >= incident.began - gap
     return _subject(incident) == _subject(verdict) and incident.level is verdict.level and touches
 
 
@@ -148,10 +150,10 @@ def _earlier(one: Interval | None, two: Interval | None) -> Interval | None:
     return min(one, two, key=lambda interval: interval.best)
 
 
-def _closed_by(incident: Incident, verdict: Verdict) -> Incident:
+def _closed_by(incident: Incident, verdict: Verdict, gap: timedelta) -> Incident:
     """A healthy verdict about the same thing, later than all of it, ends an open incident."""
     over = verdict.level is Level.HEALTHY and verdict.window_from >= incident.began
-    after = verdict.window_to > incident.until + GAP
+    after = verdict.window_to > incident.until + gap
     if not (incident.is_open and over and after and _subject(incident) == _subject(verdict)):
         return incident
     end = Interval(incident.until, max(incident.until, verdict.window_from), incident.until)

@@ -92,11 +92,13 @@ def failure_outcome(
     if step is Operation.RESOLVE and kind in {Kind.ICMP, Kind.TCP}:
         return None
     name = _NAMED[kind](step, failure, http_status)
-    return unspecific(kind) if name is None else _index(kind, name)
+    return _index(kind, name)
 
 
-def _index(kind: Kind, name: str) -> int:
-    return OUTCOMES[kind].index(name)
+def _index(kind: Kind, name: str | None) -> int:
+    """A row may claim a step that its kind does not have; then all it tells is that it failed."""
+    names = OUTCOMES[kind]
+    return names.index(name) if name in names else unspecific(kind)
 
 
 def _step_of(kind: Kind, failure: Failure) -> Operation:

@@ -103,7 +103,7 @@ def _spread(block: Block, ratios: Ratios, weight: Floats) -> Floats:
     shape = (len(block.vantages), len(block.targets))
     place = np.ravel_multi_index((ratios.rows.vantage, ratios.rows.target), shape)
     size = shape[0] * shape[1]
-    lines = ratios.values.reshape(-1, len(place)) * weight
+    lines = (ratios.values * weight).reshape(int(np.prod(ratios.values.shape[:2])), len(place))
     sums = [np.bincount(place, weights=line, minlength=size) for line in lines]
     return np.array(sums, dtype=np.float64).reshape(*ratios.values.shape[:2], *shape)
 

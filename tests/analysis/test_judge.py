@@ -335,3 +335,25 @@ def test_a_verdict_never_names_an_attack() -> None:
     for truth in FAULTS:
         sentence = verdict_on(block_for(truth)).sentence.lower()
         assert not any(word in sentence for word in ("attack", "ddos", "hack", "malicious"))
+
+
+def test_without_any_control_neither_side_is_judged() -> None:
+    """With nothing but the service itself measured, the source side is unknown as well."""
+    block = block_for("country")
+    keep = np.array([one.role in {Role.SUBJECT, Role.SIBLING} for one in block.targets])
+    verdict = verdict_on(keeping_targets(block, keep))
+    assert verdict.source_class is C.INSUFFICIENT
+    assert verdict.verdict_class is C.INSUFFICIENT
+
+
+def test_a_source_fault_that_is_not_settled_keeps_its_parent() -> None:
+    """Between a network and its country, the answer is the source side, with both summed."""
+    block = block_for("access_network")
+    both = {64502: "DE", 64503: "DE"}
+    moved = tuple(replace(one, country=both.get(one.asn or 0, "XX")) for one in block.vantages)
+    unclear = replace(block, vantages=moved)
+    heard = tuple(False if one.asn == 64502 else None for one in moved)
+    verdict = verdict_on(replace(unclear, heartbeat=heard))
+    assert verdict.level is Level.LOCAL
+    assert verdict.probability is not None
+    assert verdict.probability > 0.8
