@@ -22,6 +22,8 @@ from probe.core.httpfacts import METHODS, Reply, Request
 HEAD_BYTES_MAX = 65536
 # What a plan may ask for at most: a hostile coordinator must not make probes into downloaders.
 BODY_CAP_BYTES_MAX = 1 << 20
+# Servers send one or two (100, 103); a stream of them would keep a reader busy for ever.
+INFORMATIONAL_MAX = 16
 _OPENING = b"HTTP/"
 _QUOTED_BYTES = 40  # how much of a foreign protocol's first words a detail shows
 
@@ -43,6 +45,7 @@ class Exchange:
         "_complete",
         "_connection",
         "_head",
+        "_informational",
         "_opening",
         "request_bytes",
     )
@@ -57,6 +60,7 @@ class Exchange:
         self._body = bytearray()
         self._opening = b""
         self._complete = False
+        self._informational = 0
         try:
             self.request_bytes = _request_bytes(self._connection, request)
         except (h11.LocalProtocolError, UnicodeEncodeError) as error:
@@ -113,7 +117,14 @@ class Exchange:
             elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
                 self._complete = isinstance(event, h11.EndOfMessage)
                 return False
-            # An informational response (1xx) says nothing about the check; the real one follows.
+            else:
+                self._pass_over()
+
+    def _pass_over(self) -> None:
+        """An informational reply (1xx) says nothing about the check; the real one follows."""
+        self._informational += 1
+        if self._informational > INFORMATIONAL_MAX:
+            raise MalformedError(f"more than {INFORMATIONAL_MAX} informational replies")
 
     def _is_capped(self) -> bool:
         # One byte beyond the cap is what proves that there was more than the cap.

@@ -45,6 +45,9 @@ _HINTS: Final[Mapping[int, Failure]] = {
 }
 
 
+# Bytes that lay here this long before we looked were waiting for us. Less is the ordinary course of a
+# transfer that the deadline cuts.
+_LAG_NS: Final = 100_000_000
 _TOO_LATE: Final = Fault(
     Failure.LOCAL_OVERLOAD,
     "what the peer sent in time was read too late to answer it in time -> local_overload",
@@ -106,7 +109,7 @@ class StampedStream:
         self._address = address
         self._deadline = deadline
         self._deadline_wall_ns = stamps.now_ns() + int((deadline - trio.current_time()) * 1e9)
-        self._is_late = False  # we looked after the deadline, at bytes that came before it
+        self._is_late = False  # bytes that came in time lay here past the deadline
         self._hint: int | None = None  # errno of an ICMP error that TCP survived
         self.sent_at = self.received_at = instant_now()
 
@@ -161,7 +164,7 @@ class StampedStream:
         stamped = self.received_at
         if not stamped.is_stamped or stamped.wall_ns > self._deadline_wall_ns:
             raise self._out_of_time(operation)
-        self._is_late = True
+        self._is_late = self._is_late or stamps.now_ns() - stamped.wall_ns > _LAG_NS
 
     async def _wait_until_deadline(self, wait: Callable[[socket.socket], Awaitable[None]]) -> bool:
         with trio.move_on_at(self._deadline) as scope:

@@ -231,7 +231,7 @@ async def test_endless_body_of_a_bad_status() -> None:
 
 
 async def test_flood_of_informational_replies_ends() -> None:
-    """A peer that never pauses is cut at the deadline, and other tasks run meanwhile."""
+    """A peer that never comes to the point is cut off."""
 
     async def script(stream: trio.abc.Stream) -> None:
         await read_request(stream, Listening())
@@ -239,8 +239,25 @@ async def test_flood_of_informational_replies_ends() -> None:
             await stream.send_all(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50)
 
     async with serve(script) as server:
+        row = (await ask(http_check(server.port))).result
+    assert words(row) == (Operation.REPLY, Failure.HTTP_MALFORMED)
+
+
+async def test_endless_body_below_the_cap() -> None:
+    """A body that trickles past the deadline is a timeout, and not our lateness."""
+
+    async def script(stream: trio.abc.Stream) -> None:
+        await read_request(stream, Listening())
+        await stream.send_all(b"HTTP/1.0 200 OK\r\n\r\n")
+        while True:
+            await stream.send_all(b".")
+            with trio.move_on_after(0.002):
+                await silent(stream)
+
+    async with serve(script) as server:
         row = (await ask(http_check(server.port, timeout_s=1.0))).result
     assert words(row) == (Operation.REPLY, Failure.TIMEOUT)
+    assert row.body_bytes
 
 
 async def test_redirects_are_followed_within_bounds() -> None:

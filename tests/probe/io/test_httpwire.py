@@ -126,6 +126,7 @@ def test_close_inside_the_body(head: bytes) -> None:
         (b"HTTP/one 200 OK\r\n\r\n", "illegal status line"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "Content-Length"),
         (b"HTTP/1.1 200 OK\r\nA: " + b"a" * 70000, "too long"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 17, "more than 16 informational"),
     ],
 )
 def test_not_http(data: bytes, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,16 +56,41 @@ async def failure_of(stream: StampedStream) -> Failure:
     return caught.value.fault.failure
 
 
+class AgedSocket(socket.socket):
+    """A connected socket whose bytes came 0.2 s before anybody looked."""
+
+    def recvmsg(self, *arguments: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, object]:
+        """What there is, with its stamp moved back."""
+        data, _, flags, sender = super().recvmsg(*arguments)
+        seconds, nanoseconds = divmod(stamps.now_ns() - 200_000_000, 1_000_000_000)
+        stamp = struct.pack("@ll", seconds, nanoseconds)
+        return data, [(socket.SOL_SOCKET, stamps.SO_TIMESTAMPNS, stamp)], flags, sender
+
+
 async def test_bytes_in_time_count_when_we_look_late(
     pair: Pair, clock: trio.testing.MockClock
 ) -> None:
-    """Bytes that came before the deadline are good; what they ask of us is then our overload."""
+    """Bytes that came before the deadline are good, even if we look after it."""
     stream = open_stream(pair.ours, left_s=10)
     pair.theirs.send(b"in time")
     await trio.lowlevel.wait_readable(pair.ours)
     clock.jump(11)
     assert await stream.receive(operation=Operation.REPLY) == b"in time"
-    assert await failure_of(stream) is Failure.LOCAL_OVERLOAD
+    assert await failure_of(stream) is Failure.TIMEOUT
+
+
+async def test_bytes_that_waited_for_us_are_our_overload(
+    pair: Pair, clock: trio.testing.MockClock
+) -> None:
+    """Bytes that lay here for long before we looked: what they asked of us is our overload."""
+    with AgedSocket(fileno=os.dup(pair.ours.fileno())) as sock:
+        sock.setblocking(False)
+        stream = open_stream(sock, left_s=10)
+        pair.theirs.send(b"in time")
+        await trio.lowlevel.wait_readable(sock)
+        clock.jump(11)
+        assert await stream.receive(operation=Operation.REPLY) == b"in time"
+        assert await failure_of(stream) is Failure.LOCAL_OVERLOAD
 
 
 async def test_bytes_after_the_deadline_are_a_timeout(
