@@ -62,7 +62,7 @@ class Probe:
             runner=Runner(run=self._run_check, unsupported=self._unsupported),
             keep=self.outbox.add,
         )
-        self.plans = PlanBook(state, ca_pem=identity.ca_pem, follow=self._follow)
+        self.plans = PlanBook(state, follow=self._follow)
         self.uplink = Uplink(
             state,
             identity,

@@ -27,11 +27,8 @@ NO_PLAN: Final = Plan(version=0, checks=())
 class PlanBook:
     """Holds the plan in force; `follow` is called with every new one."""
 
-    def __init__(
-        self, state: StateDirectory, *, ca_pem: bytes, follow: Callable[[Plan], None]
-    ) -> None:
+    def __init__(self, state: StateDirectory, *, follow: Callable[[Plan], None]) -> None:
         self._state = state
-        self._ca_pem = ca_pem
         self._follow = follow
         self._log = structlog.get_logger("plan")
         self.plan = NO_PLAN
@@ -60,7 +57,9 @@ class PlanBook:
                 self._log.error("plan_not_kept", cause=str(error))  # no trace needed
 
     def _take(self, signed: plan_pb2.SignedPlan, *, source: str) -> bool:
-        if not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=self._ca_pem):
+        # Read each time: a renewal may have brought the next authority in the meantime.
+        ca_pem = self._state.read("ca.pem") or b""
+        if not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=ca_pem):
             return self._refuse(source, "its signature is not by a CA of ca.pem")
         try:
             plan = plan_from_wire(signed.plan)

@@ -70,6 +70,8 @@ def enrol(
         sent_at_us=wall(),
     )
     reply = _call(f"{host}:{port}", ca_pem, lambda stub: stub.Enrol(request, timeout=TIMEOUT_S))
+    if not reply.fleet_endpoints:
+        raise _unreachable(coordinator, "it named no fleet port")
     endpoint = Endpoint(
         probe_id=reply.probe_id,
         enrol=coordinator,

@@ -117,8 +117,9 @@ class StateDirectory:
         try:
             read = json.loads(content)
             fleet = tuple(str(one) for one in read["fleet"])
+            _ = fleet[0]  # with no door at all it is as good as not there
             return Endpoint(probe_id=str(read["probe_id"]), enrol=str(read["enrol"]), fleet=fleet)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise ProbeError(
                 f"{self.path / 'endpoint.json'}: it cannot be read ({error!r}); enrol again",
                 code=Exit.STATE_UNUSABLE,

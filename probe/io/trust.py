@@ -117,7 +117,11 @@ def _key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 def plan_is_signed(plan: bytes, signature: bytes, *, ca_pem: bytes) -> bool:
     """Whether any certificate of `ca.pem` signed exactly these bytes."""
-    for certificate in x509.load_pem_x509_certificates(ca_pem):
+    try:
+        certificates = x509.load_pem_x509_certificates(ca_pem)
+    except ValueError:
+        return False
+    for certificate in certificates:
         key = certificate.public_key()
         if isinstance(key, ec.EllipticCurvePublicKey):
             try:

@@ -31,7 +31,7 @@ class Vantage:
         self.outbox = Outbox(spool)
         self.outbox.pace(flush_s=flush_s, flush_rows=10)
         self.followed: list[Plan] = []
-        self.plans = PlanBook(self.state, ca_pem=identity.ca_pem, follow=self.followed.append)
+        self.plans = PlanBook(self.state, follow=self.followed.append)
         ports = Ports(
             outbox=self.outbox,
             clocks=self.clocks,

@@ -57,6 +57,7 @@ def test_a_plan_must_be_signed_by_a_trusted_key_over_exactly_its_bytes() -> None
     assert not trust.plan_is_signed(signed.plan + b"\0", signed.signature, ca_pem=both)
     assert not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=Authority().pem)
     assert not trust.plan_is_signed(signed.plan, b"", ca_pem=both)
+    assert not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=b"")
 
 
 def test_a_request_carries_the_key_and_its_proof() -> None:

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from probe.core.clock import ClockSample
+from probe.io.clock import Clocks, clock_note, synchronised, utc, wall_us
+from tests.fakes.ledgers import START_US
+
+
+@dataclass
+class Hands:
+    """Two clocks that a test turns; `torn_us` passes between any two readings, `torn` times."""
+
+    wall_us: int = START_US
+    mono_us: int = 0
+    torn: int = 0
+
+    def wall(self) -> int:
+        if self.torn:
+            self.torn -= 1
+            self.wall_us += 400_000
+            self.mono_us += 400_000
+        return self.wall_us
+
+    def mono(self) -> int:
+        return self.mono_us
+
+    def turn(self, wall_us: int, mono_us: int) -> None:
+        self.wall_us += wall_us
+        self.mono_us += mono_us
+
+
+def sample() -> ClockSample:
+    """The coordinator is a second ahead."""
+    t1_ns = START_US * 1000
+    t2_ns = t1_ns + 1_000_000_000
+    return ClockSample(t1_ns=t1_ns, t2_ns=t2_ns, t3_ns=t2_ns, t4_ns=t1_ns + 200_000)
+
+
+def test_a_step_is_counted_told_once_and_voids_old_samples() -> None:
+    """Whoever looked first, the engine learns how far the clock jumped."""
+    hands = Hands()
+    clocks = Clocks(hands.wall, mono=hands.mono)
+    assert clocks.add(sample())
+    assert clocks.estimate() is not None
+    hands.turn(601_000_000, 1_000_000)
+    clocks.look()
+    assert clocks.steps == 1
+    assert clocks.take_jump_us() == 600_000_000
+    assert clocks.take_jump_us() == 0
+    assert clocks.estimate() is None
+    assert clocks.facts(steps_before=0).stepped
+    assert not clocks.facts(steps_before=1).stepped
+
+
+def test_a_reading_torn_by_the_scheduler_is_no_step() -> None:
+    """The process lost the CPU between reading the two clocks: it reads again."""
+    hands = Hands()
+    clocks = Clocks(hands.wall, mono=hands.mono)
+    hands.torn = 2
+    assert clocks.look().jump_us == 0
+    assert clocks.steps == 0
+
+
+def test_a_drill_shifts_the_wall_clock_only() -> None:
+    """clock_offset_s moves what rows are stamped with."""
+    assert 599_000_000 < wall_us(600.0)() - wall_us()() < 601_000_000
+
+
+def test_a_note_says_which_way_and_how_far() -> None:
+    """Seconds, minutes or hours, and silence within what nobody needs to be told."""
+    here = START_US
+    notes = [
+        clock_note(probe_us=here, coordinator_us=here + s * 1_000_000) for s in (1, 5, -600, 9000)
+    ]
+    assert notes[0] is None
+    assert "5.0 s behind" in str(notes[1])
+    assert "10 min ahead of" in str(notes[2])
+    assert "2.5 h behind" in str(notes[3])
+    assert clock_note(probe_us=here, coordinator_us=0) is None
+
+
+def test_stamps_are_utc() -> None:
+    """An instant of 2025."""
+    assert utc(START_US).isoformat() == "2025-06-15T15:06:40+00:00"
+
+
+def test_the_kernel_says_or_does_not_say() -> None:
+    """Adjtimex needs no permission; None only where it is forbidden."""
+    assert synchronised() in {True, False, None}

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import zlib
+
+import trio
+from trio.testing import MockClock
+
+from probe.io.disk import Spool, SpoolSettings
+from probe.io.outbox import PENDING_MAX, Outbox
+from proto.codec import report_from_wire
+from proto.model import Certificate, Report
+from tests.fakes.disks import MemoryDisk
+from tests.fakes.ledgers import START_US, a_row
+
+CERTIFICATE = Certificate(
+    sha256="2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", der=b"foo"
+)
+
+
+def an_outbox(disk: MemoryDisk | None = None) -> Outbox:
+    """An outbox that flushes ten rows or after five seconds."""
+    spool = Spool(disk or MemoryDisk(), settings=SpoolSettings(), now_us=START_US)
+    outbox = Outbox(spool)
+    outbox.pace(flush_s=5.0, flush_rows=10)
+    return outbox
+
+
+async def stored(outbox: Outbox) -> list[Report]:
+    """Every report in the spool."""
+    found = await outbox.read(after=(0, 0), limit=10**6)
+    return [report_from_wire(zlib.decompress(one.record.body)) for one in found]
+
+
+async def test_a_report_leaves_when_it_is_full_or_old(autojump_clock: MockClock) -> None:
+    """Ten rows at once go at once; three rows go when the first is five seconds old."""
+    outbox = an_outbox()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.run)
+        changed = outbox.changed
+        for number in range(10):
+            outbox.add(a_row(START_US + number))
+        begun_s = trio.current_time()
+        await changed.wait()
+        assert trio.current_time() - begun_s < 0.1
+        changed = outbox.changed
+        for number in range(3):
+            outbox.add(a_row(START_US + number))
+        await changed.wait()
+        assert 4.9 < trio.current_time() - begun_s < 5.2
+        nursery.cancel_scope.cancel()
+    assert [len(report.results) for report in await stored(outbox)] == [10, 3]
+
+
+async def test_a_flush_cuts_reports_to_size() -> None:
+    """Rows that piled up behind a stalled disk go out in bounded pieces, in order."""
+    outbox = an_outbox()
+    for number in range(25):
+        outbox.add(a_row(START_US + number))
+    assert outbox.rows == 25
+    await outbox.flush()
+    reports = await stored(outbox)
+    assert [len(report.results) for report in reports] == [10, 10, 5]
+    slots = [row.slot_at_us - START_US for report in reports for row in report.results]
+    assert slots == list(range(25))
+
+
+async def test_a_certificate_goes_once_with_the_first_row() -> None:
+    """Until a new session begins, when it goes again."""
+    outbox = an_outbox()
+    for _ in range(2):
+        outbox.add(a_row(), (CERTIFICATE,))
+        await outbox.flush()
+    outbox.send_certificates_again()
+    outbox.add(a_row(), (CERTIFICATE,))
+    await outbox.flush()
+    carried = [report.certificates for report in await stored(outbox)]
+    assert carried == [(CERTIFICATE,), (), (CERTIFICATE,)]
+
+
+async def test_rows_beyond_what_may_wait_are_counted() -> None:
+    """A disk that hangs for an hour costs the oldest rows, never the probe's memory."""
+    outbox = an_outbox()
+    for number in range(PENDING_MAX + 7):
+        outbox.add(a_row(START_US + number))
+    assert outbox.rows == PENDING_MAX
+    assert outbox.evicted_rows == 7
+
+
+async def test_a_full_disk_is_survived_and_healed() -> None:
+    """Rows wait in memory, and what was acknowledged is gone whichever way it was held."""
+    disk = MemoryDisk(capacity=0)
+    outbox = an_outbox(disk)
+    outbox.add(a_row())
+    await outbox.flush()
+    disk.capacity = 10**6
+    outbox.add(a_row())
+    await outbox.flush()
+    assert [len(report.results) for report in await stored(outbox)] == [1, 1]
+    await outbox.ack({outbox.epoch: 2})
+    assert (outbox.rows, outbox.size_bytes, outbox.evicted_rows) == (0, 0, 0)
+    await outbox.close()
+    assert disk.closed
+
+
+async def test_an_empty_flush_stores_nothing() -> None:
+    """No rows, no report."""
+    outbox = an_outbox()
+    await outbox.flush()
+    assert await stored(outbox) == []
+    assert outbox.next_seq == 1
