@@ -33,7 +33,7 @@ class Served:
     path: str = "/"
     kinds: tuple[str, ...] = ("icmp", "tcp", "http")
     tls: bool = True
-    share: float = 1.0  # its interval is that of the subjects, times this
+    share: float = 2.0  # its interval is that of the live component, times this
 
     @property
     def is_live(self) -> bool:
@@ -53,10 +53,11 @@ SUBJECTS: Final = (
         machine=LIVE_MACHINE,
         path=LIVE_PATH,
         kinds=_WITH_NAMES,
+        share=1.0,
     ),
 )
 CONTROLS: Final = tuple(
-    Served(name=name, domain=domain, machine=machine, role=role, share=2)
+    Served(name=name, domain=domain, machine=machine, role=role)
     for name, domain, machine, role in (
         ("status", "status.y.test", "y-front", "sibling"),
         ("neighbour-a", "a.stranger.test", "stranger-a", "neighbour"),
@@ -68,15 +69,15 @@ CONTROLS: Final = tuple(
 
 
 def anchors(topology: Topology) -> tuple[Served, ...]:
-    """One anchor for each machine that plays one: plain HTTP, at half the subjects' pace."""
+    """One anchor for each machine that plays one: echo and plain HTTP, which connects first."""
     return tuple(
         Served(
             name=machine,
             domain=f"{machine.removeprefix('anchor-')}.anchor.test",
             machine=machine,
             role="anchor",
+            kinds=("icmp", "http"),
             tls=False,
-            share=2,
         )
         for machine in topology.names(Part.ANCHOR)
     )

@@ -47,8 +47,8 @@ class CrowdPlan:
     ramp_s: float = 3.0
     end_at: float = 0.0
     patience_s: float = 6.0
-    tries: int = 3
-    pause_s: float = 1.5
+    tries: int = 2
+    pause_s: float = 2.0
     seed: int = 1
 
 

@@ -24,9 +24,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.lab.catalogue import SERVICE, SUBJECTS
+from deploy.lab.catalogue import SERVICE
 from deploy.lab.delay import start_delays
-from deploy.lab.demo_report import Finding, compare, render, unhealthy_controls
+from deploy.lab.demo_report import Finding, compare, compare_around, render
 from deploy.lab.faults.base import wall_clock_us
 from deploy.lab.ground import Ground, LoopbackGround, NamespaceGround
 from deploy.lab.network import Network
@@ -62,8 +62,8 @@ class Judged:
     """What came out: the commands' answers and the comparison."""
 
     verdict: dict[str, Any]
-    others: dict[str, dict[str, Any]]
-    sheet: dict[str, Any] | None
+    whole: dict[str, Any]  # the verdict on the service as a whole
+    sheet: dict[str, Any]
     truth: dict[str, Any]
     findings: list[Finding]
 
@@ -112,7 +112,8 @@ def _play(world: World, asked: Asked, say: Callable[[str], None]) -> Judged:
     _await_live_verdict(world, ended, say)
     incidents = world.get("/api/incidents")
     say(f"incidents raised by the coordinator: {len(incidents)}")
-    say("draining the coordinator, to judge the closed database with the commands")
+    say("stopping the probes and draining the coordinator, to judge the closed database")
+    world.fleet.stop()
     code = world.stop_coordinator()
     if code != 0:
         raise LabError(f"the coordinator ended with {code}:\n{world.coordinator.log_tail()}")
@@ -147,43 +148,19 @@ def _newest_live_verdict(world: World) -> dict[str, Any] | None:
 def _judge(
     world: World, announced: datetime, ended: datetime, incidents: list[dict[str, Any]]
 ) -> Judged:
-    component = world.scenario.truth.component
+    expected = world.scenario.truth
     window = _window(world, announced, ended)
-    verdicts = {
-        subject.name: _soundings(
-            ["verdict", "--service", SERVICE, "--component", subject.name, *window]
-        )[0]
-        for subject in SUBJECTS
-    }
+    component = ["--component", expected.component]
+    questions = [
+        ["verdict", "--service", SERVICE, *window],
+        ["verdict", "--service", SERVICE, *component, *window],
+        ["adjudicate", "--claim", "ddos", "--service", SERVICE, *component, *window],
+    ]
+    (whole,), (verdict,), sheet = _soundings(questions)
     truth = world.truth()
-    sheet = None
-    if not world.scenario.truth.healthy:
-        claim = ["adjudicate", "--claim", "ddos", "--service", SERVICE, "--component", component]
-        sheet = _soundings([*claim, *window])
-    verdict = verdicts.pop(component)
-    findings = compare(
-        truth,
-        verdict,
-        sheet,
-        claims=world.scenario.truth.claims,
-        bin_s=world.scenario.bin_s,
-    )
-    findings += _more_findings(world, verdicts, component, incidents)
-    return Judged(verdict=verdict, others=verdicts, sheet=sheet, truth=truth, findings=findings)
-
-
-def _more_findings(
-    world: World,
-    verdicts: dict[str, dict[str, Any]],
-    component: str,
-    incidents: list[dict[str, Any]],
-) -> list[Finding]:
-    healthy = world.scenario.truth.healthy
-    raised = f"incidents raised: {len(incidents)} (right: {'0' if healthy else 'at least 1'})"
-    findings = [Finding(about=raised, agrees=healthy == (not incidents))]
-    sick = unhealthy_controls(verdicts, component)
-    about = f"siblings healthy: {', '.join(sick) or 'all'}"
-    return [*findings, Finding(about=about, agrees=not sick)]
+    findings = compare(truth, verdict, sheet, claims=expected.claims, bin_s=world.scenario.bin_s)
+    findings += compare_around(expected, whole, incidents)
+    return Judged(verdict=verdict, whole=whole, sheet=sheet, truth=truth, findings=findings)
 
 
 def _now() -> datetime:
@@ -196,26 +173,37 @@ def _window(world: World, announced: datetime, ended: datetime) -> list[str]:
     return ["--from", begin, "--to", end, "--db", str(world.database), "--json"]
 
 
-def _soundings(arguments: list[str]) -> Any:
-    """Run a command of ours as anybody would, and read its JSON; 1 means an unwelcome answer."""
-    command = [sys.executable, str(Path(__file__).parents[2] / "soundings.py"), *arguments]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
-    )
-    if ran.returncode not in {0, 1} or not ran.stdout:
-        shown = " ".join(["soundings", *arguments])
-        raise LabError(f"{shown} ended with {ran.returncode}:\n{ran.stderr}")
-    return json.loads(ran.stdout)
+def _soundings(questions: list[list[str]]) -> list[Any]:
+    """Run commands of ours side by side, as anybody would, and read their JSON.
+
+    Exit code 1 is an unwelcome answer and still an answer.
+    """
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).parents[2] / "soundings.py"), *question],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for question in questions
+    ]
+    answers = []
+    for question, process in zip(questions, running, strict=True):
+        out, complaint = process.communicate(timeout=COMMAND_TIMEOUT_S)
+        if process.returncode not in {0, 1} or not out:
+            shown = " ".join(["soundings", *question])
+            raise LabError(f"{shown} ended with {process.returncode}:\n{complaint}")
+        answers.append(json.loads(out))
+    return answers
 
 
 def _print(asked: Asked, ground: Ground, judged: Judged) -> None:
-    words = {name: verdict["class"] for name, verdict in judged.others.items()}
-    text = render(judged.truth, judged.verdict, judged.sheet, judged.findings, words)
+    text = render(judged.truth, judged.verdict, judged.sheet, judged.findings)
     print(text, file=sys.stderr if asked.as_json else sys.stdout, flush=True)
     if asked.as_json:
         whole = {
             "verdict": judged.verdict,
-            "others": judged.others,
+            "service": judged.whole,
             "claim": judged.sheet,
             "truth": judged.truth,
             "agrees": judged.agrees,
@@ -227,6 +215,7 @@ def _print(asked: Asked, ground: Ground, judged: Judged) -> None:
 def _stay(world: World, asked: Asked, say: Callable[[str], None]) -> None:
     """Let the world go on with its page until Ctrl-C; the faults end, so recovery can be seen."""
     world.start_coordinator()
+    world.fleet.start_all()
     world.clear_faults()
     where = f"page open at {page_url(asked.listener)}; " if asked.listener else ""
     say(f"the faults have ended and the world goes on; {where}Ctrl-C ends it")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from deploy.lab.scenario import Expected
+
 #: The onset may be off by this many bins: one because a bin is the resolution, one because a queue
 #: has to fill before anybody waits.
 ONSET_BINS: Final = 2
@@ -71,13 +73,27 @@ def stamp_s(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def unhealthy_controls(verdicts: Mapping[str, Mapping[str, Any]], component: str) -> list[str]:
-    """Components other than the failing one whose own verdict is not healthy, with its word."""
+def compare_around(
+    expected: Expected, whole: Mapping[str, Any], incidents: Sequence[Mapping[str, Any]]
+) -> list[Finding]:
+    """Nobody else may be blamed: neither in the verdict on the whole service nor by an incident."""
+    blamed = [] if whole["class"] == "healthy" else list(whole["scope"]["components"])
+    right = [] if expected.healthy else [expected.component]
+    raised = sorted({str(incident["component"]) for incident in incidents} - {"None"})
     return [
-        f"{name}: {verdict['class']}"
-        for name, verdict in verdicts.items()
-        if name != component and verdict["class"] != "healthy"
+        Finding(
+            about=f"failing in the service: {_listed(blamed)} (right: {_listed(right)})",
+            agrees=blamed == right,
+        ),
+        Finding(
+            about=f"incidents raised for: {_listed(raised)} (right: {_listed(right)})",
+            agrees=raised == right and bool(incidents) != expected.healthy,
+        ),
     ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "nothing"
 
 
 def render(
@@ -85,11 +101,10 @@ def render(
     verdict: Mapping[str, Any],
     sheet: Mapping[str, Any] | None,
     findings: Sequence[Finding],
-    others: Mapping[str, str],
 ) -> str:
     """The verdict, the claim sheet and the comparison, for people."""
     lines = ["", "VERDICT", f"  {verdict['sentence']}", ""]
-    lines += _facts(verdict, others)
+    lines += _facts(verdict)
     if sheet is not None:
         lines += ["", 'CLAIM "it was a massive DDoS", variant by variant', *_variants(sheet)]
         lines += [f"  note: {limit}." for limit in sheet["limits"]]
@@ -98,7 +113,7 @@ def render(
     return "\n".join(lines)
 
 
-def _facts(verdict: Mapping[str, Any], others: Mapping[str, str]) -> list[str]:
+def _facts(verdict: Mapping[str, Any]) -> list[str]:
     certainty = "-" if verdict["probability"] is None else f"{verdict['probability']:.3f}"
     rows = [
         ("level", verdict["level"]),
@@ -111,7 +126,6 @@ def _facts(verdict: Mapping[str, Any], others: Mapping[str, str]) -> list[str]:
         ("cannot be told apart", "; ".join(verdict["mechanisms"])),
         ("not observed", "; ".join(verdict["not_observed"])),
         ("reasons", ", ".join(verdict["reasons"])),
-        ("other components", "; ".join(f"{name} {word}" for name, word in others.items())),
     ]
     return [f"  {name:<32} {value}" for name, value in rows if value not in {"", None}]
 

@@ -65,7 +65,7 @@ class Scenario:
     truth: Expected
     quiet_s: float = 28.0
     watch_s: float = 26.0
-    interval_s: float = 2.0  # of the subjects; controls and anchors are measured half as often
+    interval_s: float = 2.0  # of the live component; everything else is measured half as often
     bin_s: int = 2
     provisional_s: int = 4
     faults: tuple[Planned, ...] = ()

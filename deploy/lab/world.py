@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.lab.faults.base import Fault
+from deploy.lab.faults.base import Fault, wall_clock_us
 from deploy.lab.fleet_config import write_coordinator_config
 from deploy.lab.ground import Ground
 from deploy.lab.incidents import make_fault
@@ -52,6 +52,7 @@ class World:
     services: Services
     coordinator: Running
     fleet: Fleet
+    coordinator_since_us: int  # by the wall clock: when it was last started
     began_at: float = 0.0  # monotonic: when the whole fleet was measuring
     faults: list[tuple[Planned, Fault]] = field(default_factory=list)
 
@@ -90,6 +91,7 @@ class World:
 
     def start_coordinator(self) -> None:
         """Start the coordinator, for the first time or after it was killed."""
+        self.coordinator_since_us = wall_clock_us()
         self.coordinator = _start_coordinator(self.ground, self.directory)
 
     def stop_coordinator(self) -> int:
@@ -181,6 +183,7 @@ def open_world(
     preload()
     services = start_services(ground, directory / "services", seed=scenario.seed)
     say(f"{len(services.running())} services up: nginx, name servers, resolvers, live back end")
+    since_us = wall_clock_us()
     try:
         write_coordinator_config(ground, scenario, directory / "soundings.toml")
         coordinator = _start_coordinator(ground, directory)
@@ -188,7 +191,7 @@ def open_world(
         services.stop()
         raise
     fleet = Fleet(ground, directory / "probes", services.shop.ca_file, {})
-    world = World(scenario, ground, directory, services, coordinator, fleet)
+    world = World(scenario, ground, directory, services, coordinator, fleet, since_us)
     try:
         _start_fleet(world, say)
         yield world
@@ -235,12 +238,13 @@ def _start_fleet(world: World, say: Callable[[str], None]) -> None:
 
 
 def connected(world: World) -> int:
-    """How many probes have a session with the coordinator."""
+    """How many probes the running coordinator has heard of."""
     try:
         probes = world.get("/api/probes")
     except (OSError, LabError, ValueError):
         return 0
-    return sum(probe.get("state") == "connected" for probe in probes)
+    since_us = world.coordinator_since_us
+    return sum(probe["session"] == "connect" and probe["seen_us"] >= since_us for probe in probes)
 
 
 def _stamp(at_us: int | None) -> float | None:

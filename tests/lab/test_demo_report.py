@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from deploy.lab.demo_report import compare, render, unhealthy_controls
+from deploy.lab.demo_report import compare, compare_around, render
+from deploy.lab.scenario import Expected
 
 ONSET = 1_700_000_000.0
 CLAIMS = {"D1": "contradicted", "D4": "not distinguishable"}
@@ -92,17 +93,37 @@ def test_a_healthy_world_needs_no_onset() -> None:
     assert wrong(verdict(), **healthy) == ["class"]
 
 
-def test_a_sick_sibling_is_named() -> None:
-    """Any sibling that is not healthy is listed with its word, the failing one itself is not."""
-    verdicts = {name: verdict(**{"class": word}) for name, word in
-                {"web": "healthy", "api": "edge", "spaces": "overload"}.items()}  # fmt: skip
-    assert unhealthy_controls(verdicts, "spaces") == ["api: edge"]
+@pytest.mark.parametrize(
+    ("blamed", "raised", "wrong"),
+    [
+        (["spaces"], ["spaces", None], []),
+        (["spaces", "web"], ["spaces"], ["failing"]),
+        (["spaces"], ["spaces", "web"], ["incidents"]),
+        (["spaces"], [], ["incidents"]),
+        ([], ["spaces"], ["failing"]),
+    ],
+)
+def test_blaming_a_sibling_is_found(
+    blamed: list[str], raised: list[str | None], wrong: list[str]
+) -> None:
+    """A sibling in the service's verdict or an incident of its own is a mistake; so is silence."""
+    whole = verdict(scope={"components": blamed})
+    incidents = [{"component": name} for name in raised]
+    found = compare_around(Expected(classes=("overload",)), whole, incidents)
+    assert [one.about.split()[0] for one in found if not one.agrees] == wrong
+
+
+def test_a_quiet_world_wants_no_incident() -> None:
+    """Where nothing was done, no incident at all may be raised, not even for the whole service."""
+    quiet, fine = Expected(classes=("healthy",)), verdict(**{"class": "healthy"})
+    assert all(one.agrees for one in compare_around(quiet, fine, []))
+    assert not all(one.agrees for one in compare_around(quiet, fine, [{"component": None}]))
 
 
 def test_text_shows_verdict_claim_and_truth() -> None:
     """The text for people holds the sentence, every variant's words, what was done, and agreement."""
     found = compare(truth(), verdict(), sheet(), claims=CLAIMS, bin_s=2)
-    text = render(truth(), verdict(), sheet(), found, {"web": "healthy"})
-    for expected in ("X spaces is failing.", "not distinguishable", "a crowd", "agrees", "healthy"):
+    text = render(truth(), verdict(), sheet(), found)
+    for expected in ("X spaces is failing.", "not distinguishable", "a crowd", "agrees"):
         assert expected in text
     assert "WRONG" not in text
