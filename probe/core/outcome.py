@@ -133,20 +133,24 @@ def join_answers(answers: tuple[str, ...]) -> str | None:
 
 def blank_row(check: Check, *, resolved: Resolved | None = None) -> Result:
     """The row of a slot that was run, with what is known before anything is contacted."""
-    row = Result(
+    if resolved is None:
+        return Result(
+            check_no=check.check_no,
+            slot_at_us=0,
+            started_at_us=None,
+            state=State.MEASURED,
+            port=port_of(check),
+            family=check.family,
+        )
+    return Result(
         check_no=check.check_no,
         slot_at_us=0,
         started_at_us=None,
         state=State.MEASURED,
         port=port_of(check),
         family=check.family,
-    )
-    if resolved is None:
-        return row
-    return replace(
-        row,
         address=resolved.address,
-        answers=join_answers(resolved.addresses) if resolved.resolve_us is not None else None,
+        answers=None if resolved.resolve_us is None else join_answers(resolved.addresses),
         resolve_us=resolved.resolve_us,
         dns_rcode=resolved.rcode,
         dns_ttl_s=resolved.ttl_s,

@@ -69,7 +69,13 @@ class Question:
     name: str
     qtype: str
     deadline: float  # trio's clock
-    source: str | None = None
+    source: str | None = None  # bound towards servers of its family
+
+    def source_for(self, server: Endpoint) -> str | None:
+        """The address to bind for this server."""
+        if self.source is None or (":" in self.source) != (":" in server.address):
+            return None
+        return self.source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +172,7 @@ async def _try(
     until = question.deadline if number == TRIES - 1 else trio.current_time() + left * _FIRST_SHARE
     try:
         if server not in open_:
-            open_[server] = _Conversation(server, _socket_to(server, question.source, stack))
+            open_[server] = _Conversation(server, _socket_to(server, question, stack))
         _send(open_[server], question, edns=edns)
     except OSError as error:
         return _network_trouble(server, error.errno, icmp=None, immediate=True)
@@ -176,13 +182,14 @@ async def _try(
     return heard
 
 
-def _socket_to(server: Endpoint, source: str | None, stack: ExitStack) -> socket.socket:
+def _socket_to(server: Endpoint, question: Question, stack: ExitStack) -> socket.socket:
+    source = question.source_for(server)
     family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     stack.callback(sock.close)
     stamps.switch_on(sock)
     errqueue.switch_on(sock)
-    if source is not None and (":" in source) == (family == socket.AF_INET6):
+    if source is not None:
         sock.bind((source, 0))
     sock.connect((server.address, server.port))
     return sock
@@ -267,7 +274,10 @@ def _network_trouble(
 async def _over_tcp(cut: _Heard, query: Query, server: Endpoint, question: Question) -> _Heard:
     """The same question over TCP. The round trip stays that of the UDP reply."""
     connected = await connect(
-        server.address, server.port, deadline=question.deadline, source=question.source
+        server.address,
+        server.port,
+        deadline=question.deadline,
+        source=question.source_for(server),
     )
     if isinstance(connected, Refusal):
         return _tcp_trouble(connected)

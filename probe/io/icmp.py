@@ -69,11 +69,12 @@ class _Request:
     """One request on its way. `answer` is set once."""
 
     destination: str
+    seq: int | None  # None: no number was free, nothing was sent
     token: bytes
-    sent_ns: int
-    sent_monotonic_ns: int
     allowed_us: int
     flight: _Flight
+    sent_ns: int = 0
+    sent_monotonic_ns: int = 0
     answer: EchoAnswer | None = None
 
 
@@ -168,7 +169,8 @@ class Pinger:
         """Put one request on the wire, or its local failure into the flight."""
         seq = self._free_seq()
         allowed_us = round((deadline - trio.current_time()) * 1e6)
-        request = _Request(destination, secrets.token_bytes(TOKEN_BYTES), 0, 0, allowed_us, flight)
+        token = secrets.token_bytes(TOKEN_BYTES)
+        request = _Request(destination, seq, token, allowed_us, flight)
         flight.requests.append(request)
         if seq is None:
             request.answer = _not_sent(destination, errno.EBUSY)
@@ -214,9 +216,9 @@ class Pinger:
 
     def _forget(self, flight: _Flight) -> None:
         """Take a slot's requests out of the waiting ones, and remember them for late replies."""
-        mine = {id(request) for request in flight.requests}
-        for seq in [seq for seq, request in self._waiting.items() if id(request) in mine]:
-            self._past[seq] = self._waiting.pop(seq)
+        for request in flight.requests:
+            if request.seq is not None and self._waiting.get(request.seq) is request:
+                self._past[request.seq] = self._waiting.pop(request.seq)
         while len(self._past) > _REMEMBERED:
             self._past.popitem(last=False)
         if len(self._late) > _REMEMBERED:
@@ -254,10 +256,10 @@ class Pinger:
         rtt_us, clock = stamps.round_trip(
             sent_ns=request.sent_ns, stamp_ns=stamp_ns, elapsed_us=_since_us(request)
         )
-        if packet.seq in self._past or rtt_us > request.allowed_us:
+        if rtt_us > request.allowed_us:
             self._late[responder] = self._late.get(responder, 0) + 1
             request.answer = _SILENCE
-        else:
+        else:  # in time; where the slot was given up meanwhile, nobody reads it
             request.answer = EchoAnswer(
                 rtt_us=rtt_us, stamp_source=clock, failure=None, sentence="echo reply"
             )

@@ -34,12 +34,11 @@ async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | 
         return _choose(check, box, found)
     if check.pinned is not None:
         return barred(check, f"pinned is {check.pinned!r}, which is no address")
-    source = box.source_for("::" if check.family == 6 else "0.0.0.0")
     question = Question(
         name=check.host,
         qtype="AAAA" if check.family == 6 else "A",
         deadline=deadline,
-        source=source,
+        source=box.settings.source_address,
     )
     try:
         answer = await ask(question, box.resolvers())

@@ -164,7 +164,7 @@ async def run_dns(check: Check, box: Toolbox) -> Outcome:
         name=check.host,
         qtype=check.qtype,
         deadline=started + check.timeout_s,
-        source=box.source_for(servers[0].address),
+        source=box.settings.source_address,
     )
     answer = await ask(question, servers)
     if isinstance(answer, Refusal):

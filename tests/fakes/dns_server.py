@@ -27,6 +27,7 @@ class DnsServer:
     port: int
     udp_queries: list[bytes] = field(default_factory=list)
     tcp_queries: list[bytes] = field(default_factory=list)
+    clients: list[str] = field(default_factory=list)  # who asked, in turn
 
     @property
     def endpoint(self) -> str:
@@ -70,10 +71,10 @@ async def dns_server(
 ) -> AsyncIterator[DnsServer]:
     """A server that behaves so; without `tcp` its TCP port is closed."""
     family = trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET
-    async with trio.open_nursery() as nursery:
-        with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as sock:
-            listeners = await _bind(sock, address, with_tcp=tcp is not None)
-            server = DnsServer(address, sock.getsockname()[1])
+    with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as sock:
+        listeners = await _bind(sock, address, with_tcp=tcp is not None)
+        server = DnsServer(address, sock.getsockname()[1])
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(_serve_udp, sock, server, udp)
             if tcp is not None:
 
@@ -109,6 +110,7 @@ async def _serve_udp(sock: trio.socket.SocketType, server: DnsServer, behaviour:
     for number in itertools.count(1):
         query, client = await sock.recvfrom(4096)
         server.udp_queries.append(query)
+        server.clients.append(client[0])
         for wire in behaviour(query, number):
             await sock.sendto(wire, client)
 
@@ -116,6 +118,7 @@ async def _serve_udp(sock: trio.socket.SocketType, server: DnsServer, behaviour:
 async def _serve_tcp(stream: trio.SocketStream, server: DnsServer, behaviour: Behaviour) -> None:
     """Read one query, send the chunks, and hang up unless there is nothing to say."""
     received = b""
+    server.clients.append(stream.socket.getpeername()[0])
     while len(received) < 2 or len(received) < 2 + int.from_bytes(received[:2], "big"):
         received += await stream.receive_some()
     server.tcp_queries.append(received[2:])

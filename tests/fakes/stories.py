@@ -19,6 +19,7 @@ import trio
 
 from probe.core.outcome import Outcome
 from probe.io.box import Toolbox
+from probe.io.ways import way_to
 from probe.toolbox import run_check, unsupported
 from proto.model import Kind
 from tests.fakes import netlab
@@ -307,6 +308,27 @@ async def answered_twice() -> Row:
         return {"icmp4": row}
 
 
+async def cancelled() -> Row:
+    """Slots that are given up while their replies are on the way, for many rounds."""
+    async with scene() as box:
+        for _ in range(30):
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(icmp, box)
+                await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+        pinger = box.pingers[4]
+        return {"after": await icmp(box), "waiting": len(pinger._waiting)}
+
+
+async def behind_a_gateway() -> Row:
+    """The way out as the kernel would take it."""
+    async with scene():
+        batch(f"route add 10.7.0.0/24 via inet6 {netlab.ROUTER6} dev p0")
+        hosts = (TARGET, TARGET6, netlab.ROUTER, netlab.PROBE, "10.7.0.1")
+        return {host: asdict(way_to(host)) for host in hosts}
+
+
 async def answered_late() -> Row:
     """The way there has a queue: the first slot's replies come after its deadline."""
     async with scene() as box:
@@ -343,6 +365,7 @@ STORIES: Final[dict[str, Callable[[], Awaitable[Row]]]] = {
         *(healthy, closed, rejects, reset_by_router, silent, echo_filtered, looping),
         *(nobody_on_the_link, local_routes, local_firewall, out_of_ports, partial_loss, poisoned),
         *(stalled, overflowing, answered_twice, answered_late, without_rights),
+        *(cancelled, behind_a_gateway),
     )
 }
 

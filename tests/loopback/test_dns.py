@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dns.flags
 import dns.message
 import pytest
@@ -227,6 +229,19 @@ async def test_an_error_says_more_than_silence() -> None:
         found = await unanswered(NOBODY, at(second), timeout_s=0.4)
     assert found.failure is Failure.REFUSED
     assert [attempt.failure for attempt in found.earlier] == [Failure.DNS_TIMEOUT]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_a_source_address_binds_towards_its_own_family(address: str) -> None:
+    """An IPv4 source is used over UDP and TCP to an IPv4 server, and left aside for another."""
+    async with dns_server(
+        CUT, tcp=lambda query, _: framed(reply(query, RECORD)), address=address
+    ) as server:
+        asked = replace(question(), source="127.0.0.5")
+        found = await ask(asked, (at(server),))
+    assert isinstance(found, Answer)
+    expected = "127.0.0.5" if address == "127.0.0.1" else "::1"
+    assert server.clients == [expected, expected]
 
 
 async def test_a_name_that_dns_cannot_carry_is_not_sent() -> None:

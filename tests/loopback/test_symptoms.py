@@ -193,6 +193,24 @@ def test_replies_after_the_deadline_are_late(tell: Tell) -> None:
     assert found["second"]["duplicates"] == 0
 
 
+def test_a_slot_given_up_disturbs_no_other(tell: Tell) -> None:
+    """Replies to requests whose slot was cancelled wake nobody; nothing is left waiting."""
+    found = tell("cancelled")
+    row = found["after"]
+    assert (row["failure"], row["lost"], row["late"], found["waiting"]) == (None, 0, 0, 0)
+
+
+def test_the_way_out_names_the_gateway(tell: Tell) -> None:
+    """Off our links there is a gateway, of either family; on them and here there is none."""
+    assert tell("behind_a_gateway") == {
+        TARGET: {"own": PROBE, "gateway": ROUTER},
+        TARGET6: {"own": PROBE6, "gateway": ROUTER6},
+        ROUTER: {"own": PROBE, "gateway": None},
+        PROBE: {"own": PROBE, "gateway": None},
+        "10.7.0.1": {"own": PROBE, "gateway": ROUTER6},
+    }
+
+
 def test_a_machine_without_icmp_rights_says_how_to_get_them(tell: Tell) -> None:
     """The row is not run, and its reason names the setting, its value and the command."""
     found = tell("without_rights")

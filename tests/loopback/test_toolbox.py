@@ -13,6 +13,7 @@ from probe.core.outcome import Outcome, Refusal, Resolved, not_run
 from probe.io.box import Toolbox
 from probe.io.resolve import resolve
 from probe.io.resolvers import Resolvers
+from probe.io.ways import Way, way_to
 from probe.toolbox import run_check, unsupported
 from proto.model import (
     Check,
@@ -353,3 +354,9 @@ def test_without_resolv_conf_this_machine_is_asked(tmp_path: Path) -> None:
     assert Resolvers((), path=missing)() == (Endpoint("127.0.0.1", 53),)
     given = Resolvers(("[::1]:5353",), path=missing)
     assert given() == (Endpoint("::1", 5353),)
+
+
+def test_ways_are_found_without_sending() -> None:
+    """Loopback is reached from itself and without a gateway; nonsense has no way."""
+    assert way_to("127.0.0.1") == Way(own="127.0.0.1", gateway=None)
+    assert way_to("nonsense") == Way(own=None, gateway=None)
