@@ -14,8 +14,8 @@ from coordinator.core.registry import Vantage
 from coordinator.rpc.operator import Operator
 from coordinator.runtime import Runtime
 from coordinator.store.commit import Faults
+from tests.fakes.coordinator_store import ask
 from tests.fakes.fleet_client import Credentials, enrol
-from tests.fakes.stores import ask
 
 CONFIG = """
 [coordinator]

@@ -21,7 +21,7 @@ from coordinator.store.open import Opened, StoreOpenError, connect, open_store
 from coordinator.store.statements import statement
 from proto.model import Check, Kind, Plan
 from proto.slots import phase_us
-from tests.fakes.stores import CONFIG, PROBES
+from tests.fakes.coordinator_store import CONFIG, PROBES
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from coordinator.store.rows import HeartbeatRow
 from coordinator.store.writer import Store, StoreUnavailableError
 from proto.codec import fingerprint
 from proto.model import Certificate
+from tests.fakes.coordinator_store import Disk, Fates, a_store, ask, submit
 from tests.fakes.reports import NOW_US, SECOND_US, failed, not_run, row
-from tests.fakes.stores import Disk, Fates, a_store, ask, submit
 
 P1, P2 = "p1", "p2"
 
