@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
+from coordinator.core.settings import Address
 from coordinator.judging import assign, judging
 from coordinator.progress import Progress
-from coordinator.runtime import Runtime
+from coordinator.runtime import Runtime, Service
 from coordinator.web.desk import Desk
 from coordinator.web.server import serve
 
 
+def showing(web: Address | None) -> Service:
+    """The same part with its page at another address than the configured one (None = that one)."""
+    return partial(judge_and_show, web=web)
+
+
 @asynccontextmanager
-async def judge_and_show(runtime: Runtime) -> AsyncIterator[Mapping[str, str]]:
-    """Judge what comes in, and serve the page where the configuration wants one."""
+async def judge_and_show(
+    runtime: Runtime, *, web: Address | None = None
+) -> AsyncIterator[Mapping[str, str]]:
+    """Judge what comes in, and serve the page where the configuration (or `web`) wants one."""
     progress = Progress()
     judge = judging(
         runtime.store,
@@ -23,7 +32,7 @@ async def judge_and_show(runtime: Runtime) -> AsyncIterator[Mapping[str, str]]:
         progress=progress,
     )
     async with judge:
-        address = runtime.configs.config.doors.web
+        address = web or runtime.configs.config.doors.web
         if address is None:
             yield {}
             return

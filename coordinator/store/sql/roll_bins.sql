@@ -5,8 +5,10 @@
 -- do (local_*) says nothing about a target: it becomes a row with sent = 0 and lost = 0, so that it
 -- is seen as a trouble of the vantage and weighs nothing against anybody. Slots that were not run
 -- are no rows here; the views coverage and ledger count them.
+-- The address of a dns row is the resolver that was asked: it places nothing of the target, and is
+-- left out.
 -- A slot that failed before its first attempt (a name that did not resolve) counts as one attempt.
--- DISTINCT groups by failure keep unlike failures of one cell apart; rows of one cell add up.
+-- Groups by failure keep unlike failures of one cell apart; rows of one cell add up.
 INSERT INTO cells BY NAME
 WITH bins AS (SELECT unnest($bins) AS bin_at, unnest($afters) AS after_at),
 fit AS (
@@ -32,7 +34,8 @@ SELECT
     CAST(NULL AS VARCHAR) AS scenario,
     bin_at AS slot_at,
     CAST($bin_us // 1000000 AS UINTEGER) AS bin_s,
-    vantage, vantage_asn, vantage_country, service, component, role, kind, family, address,
+    vantage, vantage_asn, vantage_country, service, component, role, kind, family,
+    CASE WHEN kind = 'dns' THEN NULL ELSE address END AS address,
     target_asn, target_prefix,
     CAST(sum(CASE WHEN is_local THEN 0 WHEN failure IS NULL THEN sent ELSE greatest(sent, 1) END) AS UINTEGER) AS sent,
     CAST(sum(CASE WHEN is_local THEN 0 WHEN failure IS NULL THEN lost ELSE greatest(lost, 1) END) AS UINTEGER) AS lost,

@@ -83,7 +83,8 @@ def _recount(facts: Sequence[Fact], *, as_of_us: int) -> dict[tuple[object, ...]
             continue
         start = fact.slot_at_us - fact.slot_at_us % BIN_US
         key = (
-            start, fact.vantage, fact.component, fact.kind, fact.address,
+            start, fact.vantage, fact.component, fact.kind,
+            None if fact.kind == "dns" else fact.address,
             fact.failure, fact.http_status,
         )  # fmt: skip
         least = 0 if fact.failure is None else 1
