@@ -286,7 +286,11 @@ class Spool:
         return True
 
     def _count_evicted(self, victim: Segment) -> None:
-        """Count before unlinking: after a crash in between a gap is explained, never hidden."""
+        """Count before unlinking: after a crash in between a gap is explained, never hidden.
+
+        For the same reason rows that were acknowledged in an earlier process, and whose segment was
+        still there, count until a welcome has told of them: too many by a segment at most.
+        """
         acked = self._acked.get(victim.epoch, 0)
         lost = victim.rows
         if acked >= victim.first_seq:
