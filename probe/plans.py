@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 import trio
+from google.protobuf.message import DecodeError
 
 from probe.core.limits import plan_findings
 from probe.exits import ProbeError
@@ -31,6 +32,7 @@ class PlanBook:
         self._state = state
         self._follow = follow
         self._log = structlog.get_logger("plan")
+        self._kept = b""
         self.plan = NO_PLAN
 
     def restore(self) -> None:
@@ -42,17 +44,19 @@ class PlanBook:
         signed = plan_pb2.SignedPlan()
         try:
             signed.ParseFromString(stored)
-        except ValueError:
-            self._log.exception("plan_file_damaged", file=FILE)
+        except DecodeError:
+            self._log.error("plan_file_damaged", file=FILE, fix="none needed: a session brings it")
             return
+        self._kept = stored
         self._take(signed, source="disk")
 
     async def adopt(self, signed: plan_pb2.SignedPlan) -> None:
         """A plan from the coordinator: follow it, then keep it."""
-        if self._take(signed, source="coordinator"):
-            content = signed.SerializeToString()
+        content = signed.SerializeToString()
+        if self._take(signed, source="coordinator") and content != self._kept:
             try:
                 await trio.to_thread.run_sync(self._state.write, FILE, content)
+                self._kept = content
             except ProbeError as error:
                 self._log.error("plan_not_kept", cause=str(error))  # no trace needed
 

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from probe.io.state import StateDirectory
+from probe.plans import FILE, PlanBook
+from proto.gen import plan_pb2
+from proto.model import Plan
+from tests.fakes.fleet import Authority
+from tests.fakes.ledgers import a_check
+
+AUTHORITY = Authority()
+PLAN = Plan(version=3, checks=(a_check(),))
+
+
+class Book:
+    """A plan book over a directory, and the plans that it made the probe follow."""
+
+    def __init__(self, path: Path) -> None:
+        self.followed: list[Plan] = []
+        self.state = StateDirectory(path)
+        self.state.write("ca.pem", AUTHORITY.pem)
+        self.book = PlanBook(self.state, follow=self.followed.append)
+
+
+async def test_a_plan_is_kept_and_restored(tmp_path: Path) -> None:
+    """What was followed last is followed after a restart."""
+    first = Book(tmp_path)
+    await first.book.adopt(AUTHORITY.sign(PLAN))
+    second = Book(tmp_path)
+    second.book.restore()
+    assert first.followed == second.followed == [PLAN]
+    assert second.book.plan == PLAN
+
+
+async def test_the_same_plan_again_is_not_written_again(tmp_path: Path) -> None:
+    """Every session begins with the plan; the disk need not know."""
+    book = Book(tmp_path)
+    signed = AUTHORITY.sign(PLAN)
+    await book.book.adopt(signed)
+    (tmp_path / FILE).unlink()
+    await book.book.adopt(signed)
+    assert book.state.read(FILE) is None
+    assert book.followed == [PLAN, PLAN]
+
+
+def test_without_a_stored_plan_nothing_is_measured(tmp_path: Path) -> None:
+    """A freshly enrolled probe waits for its first session."""
+    book = Book(tmp_path)
+    book.book.restore()
+    assert book.followed == []
+    assert book.book.plan.checks == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xff\xff",
+        AUTHORITY.sign(PLAN).SerializeToString()[:-3],
+        Authority().sign(PLAN).SerializeToString(),
+        plan_pb2.SignedPlan().SerializeToString(),
+    ],
+    ids=["noise", "cut", "signed by another", "empty"],
+)
+def test_a_stored_plan_that_is_not_ours_is_not_followed(tmp_path: Path, content: bytes) -> None:
+    """Whoever can write the file still cannot make the probe contact anything."""
+    book = Book(tmp_path)
+    book.state.write(FILE, content)
+    book.book.restore()
+    assert book.followed == []
+
+
+async def test_a_plan_that_does_not_parse_leaves_the_old_one_in_force(tmp_path: Path) -> None:
+    """Signed by the right key, and still nonsense."""
+    book = Book(tmp_path)
+    await book.book.adopt(AUTHORITY.sign(PLAN))
+    await book.book.adopt(AUTHORITY.sign(replace(PLAN, checks=(a_check(family=5),))))
+    assert book.book.plan == PLAN
+
+
+async def test_a_plan_that_cannot_be_kept_is_followed_all_the_same(tmp_path: Path) -> None:
+    """A full disk must not stop measuring by the newest plan."""
+    book = Book(tmp_path)
+    (tmp_path / f".{FILE}.new").mkdir()
+    await book.book.adopt(AUTHORITY.sign(PLAN))
+    assert book.followed == [PLAN]
+    assert book.state.read(FILE) is None
