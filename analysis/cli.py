@@ -80,7 +80,8 @@ def _command(
     parser = commands.add_parser(
         name,
         help=does,
-        description=f"{does} Example: {example}",
+        description=f"{does}\n\nExample: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="exit codes: 0 answered, 1 insufficient or no data, 2 usage, 3 unusable file",
     )
     parser.set_defaults(command=run)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import duckdb
 
-PARAMETER: Final = re.compile(r"\$([a-z_]+)")
+PARAMETER: Final = re.compile(r"\$([a-z_0-9]+)")
 
 
 @cache

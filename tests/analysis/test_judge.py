@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from analysis.core.block import Block, Counts
-from analysis.core.judge import judge
+from analysis.core.conclude import conclude
+from analysis.core.gates import Gates
+from analysis.core.judge import judge, judge_target, weigh
+from analysis.core.masks import lay_out
+from analysis.core.source import SourceFinding
 from analysis.core.taxonomy import Level, VerdictClass
 from analysis.core.verdict import Verdict
 from proto.model import Role
@@ -17,6 +21,8 @@ from tests.fakes.blocks import block_of
 from tests.fakes.faults import EVALUATION_SEEDS, FAULTS, block_for
 
 C = VerdictClass
+
+OPEN_GATES = Gates(hard=(), no_siblings=False, no_neighbours=False, no_baseline=False)
 
 LEVELS = {
     "healthy": Level.HEALTHY,
@@ -348,12 +354,23 @@ def test_without_any_control_neither_side_is_judged() -> None:
 
 def test_a_source_fault_that_is_not_settled_keeps_its_parent() -> None:
     """Between a network and its country, the answer is the source side, with both summed."""
-    block = block_for("access_network")
-    both = {64502: "DE", 64503: "DE"}
-    moved = tuple(replace(one, country=both.get(one.asn or 0, "XX")) for one in block.vantages)
-    unclear = replace(block, vantages=moved)
-    heard = tuple(False if one.asn == 64502 else None for one in moved)
-    verdict = verdict_on(replace(unclear, heartbeat=heard))
+    block = block_for("healthy")
+    weighing = weigh(block, lay_out(block.targets, service="x", component="spaces"))
+    unsettled = SourceFinding(
+        verdict_class=C.SOURCE,
+        probabilities={C.ACCESS_NETWORK: 0.5, C.COUNTRY: 0.4},
+        broken=np.zeros(len(block.vantages), dtype=bool),
+    )
+    finding = judge_target(block, weighing, OPEN_GATES)
+    verdict = conclude(block, weighing, component="spaces", finding=finding, source=unsettled)
+    assert verdict.verdict_class is C.SOURCE
     assert verdict.level is Level.LOCAL
-    assert verdict.probability is not None
-    assert verdict.probability > 0.8
+    assert verdict.probability == pytest.approx(0.9)
+
+
+def test_a_hesitation_is_named() -> None:
+    """A block seen by two networks alone is too little, and the two candidates are listed."""
+    block = block_of(worlds.make_world(EVALUATION_SEEDS[0], worlds.blocked_in("BR")))
+    verdict = verdict_on(block)
+    assert verdict.verdict_class is C.INSUFFICIENT
+    assert verdict.reasons == ("ambiguous_pair(interference,healthy)",)

@@ -1,139 +1,38 @@
-"""A real store in a temporary directory, with one configuration, two probes and their plans."""
+"""Worlds as files and as stores, through the same import that people use."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import csv
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from coordinator.core.intake import BatchName
-from coordinator.core.registry import Probe, ProbeState, Vantage
-from coordinator.core.validation import validate
-from coordinator.store.catalogue import Source, accept_config, record_probes
-from coordinator.store.commit import Fate, Faults
-from coordinator.store.writer import Store
-from proto.model import Certificate, Result
-from tests.fakes.reports import NOW_US, arrival_of
+import duckdb
 
-CONFIG = validate(
-    {
-        "service": [
+from analysis.store import import_rows, migrate
+
+
+def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Rows in the batch contract's columns; what is not known stays empty."""
+    listed = list(rows)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(listed[0]))
+        writer.writeheader()
+        writer.writerows(
             {
-                "name": "x",
-                "component": [
-                    {
-                        "name": "spaces",
-                        "url": "https://spaces.x.test/live",
-                        "prefix": "192.0.2.0/24",
-                        "asn": 64500,
-                    }
-                ],
+                name: value.isoformat() if isinstance(value, datetime) else value
+                for name, value in row.items()
             }
-        ],
-        "anchor": [{"name": "a", "url": "tcp://a.test:7"}],
-    },
-    file="f",
-)
-
-PROBES = (
-    Probe(
-        probe_id="p1",
-        name="v01",
-        vantage=Vantage(asn=64512, country="DE", provider="hoster", labels={"tier": "vps"}),
-        state=ProbeState.ENROLLED,
-        enrolled_at_us=NOW_US,
-    ),
-    Probe(
-        probe_id="p2",
-        name="v02",
-        vantage=Vantage(),
-        state=ProbeState.ENROLLED,
-        enrolled_at_us=NOW_US,
-    ),
-)
+            for row in listed
+        )
+    return path
 
 
-class Fates:
-    """Collects what the store replied, by name, and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.by_seq: dict[tuple[str, int, int], tuple[Fate, str]] = {}
-        self.order: list[int] = []
-        self._wake = asyncio.Event()
-
-    def reply_for(self, name: BatchName) -> Callable[[Fate, str], None]:
-        """The reply of one report."""
-
-        def reply(fate: Fate, reason: str) -> None:
-            self.by_seq[name.probe_id, name.epoch, name.seq] = (fate, reason)
-            self.order.append(name.seq)
-            self._wake.set()
-
-        return reply
-
-    async def wait(self, count: int) -> list[Fate]:
-        """Wait for so many replies; their fates in order of name."""
-        async with asyncio.timeout(20):
-            while len(self.order) < count:
-                self._wake.clear()
-                await self._wake.wait()
-        return [self.by_seq[key][0] for key in sorted(self.by_seq)]
-
-
-class Disk:
-    """A disk whose free space a test sets."""
-
-    def __init__(self) -> None:
-        self.free = 1 << 40
-
-    def free_bytes(self) -> int:
-        """The space that is left."""
-        return self.free
-
-
-@asynccontextmanager
-async def a_store(
-    path: Path, *, faults: Faults | None = None, disk: Disk | None = None
-) -> AsyncIterator[Store]:
-    """A started store that knows CONFIG and PROBES."""
-    store = Store(
-        path / "soundings.duckdb",
-        free_bytes=(disk or Disk()).free_bytes,
-        faults=faults or Faults(),
-    )
-    store.start()
-    try:
-        source = Source(text="", sha256="s", loaded_at_us=NOW_US)
-        catalogue = await store.run_in_store(lambda con: accept_config(con, CONFIG, source))
-        await store.run_in_store(lambda con: record_probes(con, PROBES, recorded_at_us=NOW_US))
-        numbers = frozenset(d.check.check_no for d in catalogue.definitions)
-        for probe in PROBES:
-            store.allow(probe.probe_id, numbers)
-        yield store
-    finally:
-        await store.stop()
-
-
-def submit(
-    store: Store,
-    fates: Fates,
-    rows: Sequence[Result],
-    name: BatchName,
-    *,
-    session: int = 1,
-    certificates: Sequence[Certificate] = (),
-) -> None:
-    """Hand one report to the store."""
-    reply = fates.reply_for(name)
-    store.submit(arrival_of(rows, reply, name, session=session, certificates=certificates))
-
-
-def ask(store: Store, sql: str) -> list[tuple[Any, ...]]:
-    """Read from the store on a cursor of its own."""
-    cursor = store.cursor()
-    try:
-        return cursor.execute(sql).fetchall()
-    finally:
-        cursor.close()
+def store_of(path: Path) -> duckdb.DuckDBPyConnection:
+    """A store in memory with the rows of one file."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    migrate(con)
+    import_rows(con, path)
+    return con
