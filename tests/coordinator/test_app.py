@@ -1,0 +1,236 @@
+"""The coordinator as a whole: start, configuration while it runs, services, and the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from coordinator.core.registry import Vantage
+from coordinator.core.settings import Address
+from coordinator.exits import CoordinatorError, Exit
+from coordinator.ports import explain_port
+from coordinator.rpc.operator import NotRunningError, Operator
+from coordinator.runtime import Runtime
+from proto.model import ConfigError
+from tests.fakes.coordinators import CONFIG, a_coordinator
+from tests.fakes.fleet_client import OPTIONS
+
+BAD = CONFIG.replace('url = "https', 'url = "ftp')
+
+
+def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:
+    """Every finding is raised before a port is opened."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path, config=BAD):
+            raise AssertionError("it started")
+
+    with pytest.raises(ConfigError) as caught:
+        asyncio.run(scenario())
+    assert len(caught.value.findings) == 1
+
+
+@pytest.mark.parametrize("key", ["fleet", "enrol"])
+def test_an_occupied_port_is_named_with_its_holder(tmp_path: Path, key: str) -> None:
+    """The error carries code 8, the key, the port, the program and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        config = CONFIG.replace(f'{key} = "127.0.0.1:0"', f'{key} = "127.0.0.1:{port}"')
+
+        async def scenario() -> None:
+            async with a_coordinator(tmp_path, config=config):
+                raise AssertionError("it started")
+
+        with pytest.raises(CoordinatorError) as caught:
+            asyncio.run(scenario())
+    assert caught.value.code is Exit.PORT_OCCUPIED
+    assert str(caught.value).startswith(
+        f"coordinator.{key}: cannot listen on 127.0.0.1:{port}: port {port} is held by "
+    )
+
+
+def test_a_bad_file_leaves_the_plan_in_force_and_says_so(tmp_path: Path) -> None:
+    """It is recorded once as refused, and the next good text is the next version."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            configs = house.runtime.configs
+            house.config_file.write_text(BAD, encoding="utf-8")
+            assert not await configs.reload()
+            assert not await configs.reload()
+            house.config_file.write_text("not = [toml", encoding="utf-8")
+            assert not await configs.reload()
+            house.config_file.unlink()
+            assert not await configs.reload()
+            assert (configs.version, configs.config.services[0].components[0].url.scheme) == (
+                1, "https",
+            )  # fmt: skip
+            house.config_file.write_text(CONFIG + "packets = 5\n", encoding="utf-8")
+            assert await configs.reload()
+            assert configs.version == 2
+            rows = house.ask(
+                "SELECT config_version, accepted, split_part(findings, ';', 1) "
+                "FROM config_versions ORDER BY rowid"
+            )
+            file = house.config_file
+            assert rows[0] == (1, True, None)
+            assert rows[1] == (
+                None,
+                False,
+                f'{file}: service[x].component[spaces].url is "ftp://spaces.x.test/live"',
+            )
+            assert rows[2][:2] == (None, False)
+            assert rows[2][2].startswith(f"{file}: the file is not TOML: ")
+            assert rows[3:] == [(2, True, None)]
+
+    asyncio.run(scenario())
+
+
+def test_a_changed_file_is_noticed_by_itself(tmp_path: Path) -> None:
+    """Within its next look the new configuration is in force, without a signal."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            changed = asyncio.Event()
+            house.runtime.configs.listen(lambda _: changed.set())
+            house.config_file.write_text(CONFIG + "packets = 5\n", encoding="utf-8")
+            async with asyncio.timeout(10):
+                await changed.wait()
+            assert house.runtime.configs.config.services[0].components[0].packets == 5
+
+    asyncio.run(scenario())
+
+
+def test_a_signal_reads_the_file_without_a_change_of_its_stamp(tmp_path: Path) -> None:
+    """Asking is enough; the same text stays the same version."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            house.config_file.write_text(CONFIG + "packets = 5\n", encoding="utf-8")
+            house.runtime.configs.ask()
+            async with asyncio.timeout(10):
+                while house.runtime.configs.version < 2:
+                    await house.runtime.store.run_in_store(lambda _: None)
+            assert await house.runtime.configs.reload()
+            assert house.runtime.configs.version == 2
+
+    asyncio.run(scenario())
+
+
+def test_services_start_after_the_doors_and_stop_before_the_store(tmp_path: Path) -> None:
+    """A service finds open doors and a working store for as long as it runs."""
+    heard: list[str] = []
+
+    @asynccontextmanager
+    async def service(runtime: Runtime) -> AsyncIterator[Mapping[str, str]]:
+        heard.append("fleet" if "fleet" in runtime.addresses else "no door")
+        yield {"web": "127.0.0.1:1"}
+        await runtime.store.run_in_store(lambda con: con.execute("SELECT 1").fetchall())
+        heard.append("left")
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path, services=(service,)) as house:
+            assert house.runtime.addresses["web"] == "127.0.0.1:1"
+
+    asyncio.run(scenario())
+    assert heard == ["fleet", "left"]
+
+
+def test_a_services_occupied_port_ends_like_any_other(tmp_path: Path) -> None:
+    """The page's port is explained with the same code."""
+
+    @asynccontextmanager
+    async def service(_: Runtime) -> AsyncIterator[Mapping[str, str]]:
+        raise explain_port(Address("203.0.113.77", 1), door="web")
+        yield {}
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path, services=(service,)):
+            raise AssertionError("it started")
+
+    with pytest.raises(CoordinatorError, match=r"coordinator\.web: cannot listen") as caught:
+        asyncio.run(scenario())
+    assert caught.value.code is Exit.PORT_OCCUPIED
+
+
+def test_the_operator_sees_and_changes_the_fleet(tmp_path: Path) -> None:
+    """Token, list, quarantine and its lifting over the socket; bad wishes are said as such."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            assert await house.operator.list_probes() == []
+            probe = await house.probe(provider="hoster", labels={"tier": "vps"})
+            (row,) = await house.operator.list_probes()
+            assert (row["probe_id"], row["state"], row["asn"], row["country"]) == (
+                probe.probe_id, "enrolled", 64512, "DE",
+            )  # fmt: skip
+            assert (row["labels"], row["clock_offset_us"]) == ({"tier": "vps"}, None)
+            said = await house.operator.quarantine(probe.probe_id, lift=False)
+            assert said.endswith("is quarantined")
+            assert house.ask("SELECT list(state ORDER BY rowid) FROM probes") == [
+                (["enrolled", "quarantined"],)
+            ]
+            assert (await house.operator.quarantine(probe.probe_id, lift=True)).endswith("enrolled")
+            with pytest.raises(CoordinatorError, match="no probe 'p0'"):
+                await house.operator.revoke("p0")
+            with pytest.raises(CoordinatorError, match="--country is 'de'"):
+                await house.operator.create_token(name="", vantage=Vantage(country="de"), ttl_s=1)
+        with pytest.raises(NotRunningError):
+            await house.operator.list_probes()
+
+    asyncio.run(scenario())
+
+
+def test_a_socket_that_nobody_listens_on_is_not_running(tmp_path: Path) -> None:
+    """A ruin of a socket leads to the files, like none at all."""
+    with socket.socket(socket.AF_UNIX) as ruin:
+        ruin.bind(str(tmp_path / "admin.sock"))
+    with pytest.raises(NotRunningError):
+        asyncio.run(Operator(tmp_path / "admin.sock").list_probes())
+
+
+def test_the_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """The operator's door and the whole directory are closed to others."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            data = house.runtime.data_dir
+            assert (data / "admin.sock").stat().st_mode & 0o777 == 0o600
+            assert data.stat().st_mode & 0o777 == 0o700
+
+    asyncio.run(scenario())
+
+
+def test_a_path_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
+    """The system would cut it silently."""
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+
+    async def scenario() -> None:
+        async with a_coordinator(deep):
+            raise AssertionError("it started")
+
+    with pytest.raises(CoordinatorError, match="name a shorter --data"):
+        asyncio.run(scenario())
+
+
+def test_gprcs_own_health_service_answers(tmp_path: Path) -> None:
+    """Whoever watches services the usual way finds this one serving."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            probe = await house.probe()
+            async with grpc.aio.secure_channel(house.fleet, probe.channel(), OPTIONS) as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                reply = await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+                assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+    asyncio.run(scenario())
