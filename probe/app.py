@@ -129,7 +129,7 @@ def _open_spool(state: StateDirectory, settings: Settings, *, now_us: int) -> Sp
         return Spool(OsDisk(state.spool), settings=settings.spool, now_us=now_us)
     except (OSError, SpoolError) as error:
         raise ProbeError(
-            f"{state.spool}: {error}; it must be a directory that this user may write",
+            f"{state.spool}: {getattr(error, 'strerror', None) or error}; it must be a directory that this user may write",
             code=Exit.STATE_UNUSABLE,
         ) from error
 

@@ -137,8 +137,20 @@ def _enrol(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     settings = _settings(args)
-    trio.run(lambda: run_probe(StateDirectory(args.state), settings, environment=os.environ))
+    state = StateDirectory(args.state)
+    try:
+        trio.run(lambda: run_probe(state, settings, environment=os.environ))
+    except ExceptionGroup as group:
+        raise _cause(group) from group
     return Exit.GOOD
+
+
+def _cause(group: ExceptionGroup[Exception]) -> Exception:
+    """The one error that a person can repair, out of the nurseries that it passed; else all."""
+    found: Exception | None = group.subgroup(ProbeError)
+    while isinstance(found, ExceptionGroup):
+        found = found.exceptions[0]
+    return group if found is None else found
 
 
 def _log_to_stderr() -> None:

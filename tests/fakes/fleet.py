@@ -116,6 +116,7 @@ class Behaviour:
     ack: bool = True
     answer_clock: bool = True
     clock_offset_us: int = 0
+    first_words: fleet_pb2.Down | None = None  # said before the welcome
     reject: Callable[[int], bool] = lambda _seq: False
     certificate_life: dt.timedelta = dt.timedelta(days=14)
 
@@ -248,6 +249,9 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
                 self._take_batch(up.batch, outgoing)
 
     def _welcome(self, outgoing: queue.SimpleQueue[Any]) -> None:
+        if self.behaviour.first_words is not None:
+            outgoing.put(self.behaviour.first_words)
+            self.behaviour.first_words = None
         have = [fleet_pb2.Ack(epoch=e, seq=s) for e, s in self.seen.marks.items()]
         welcome = fleet_pb2.Welcome(
             window=self.behaviour.window,

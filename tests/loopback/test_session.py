@@ -11,6 +11,8 @@ import trio
 
 from probe.io import trust
 from probe.io.clock import utc, wall_us
+from probe.io.link import INBOX_MAX, open_stream
+from probe.io.state import StateDirectory
 from proto.gen import fleet_pb2
 from proto.model import Certificate, Plan
 from tests.fakes.fleet import Authority, Behaviour, Coordinator, Seen
@@ -258,3 +260,38 @@ async def test_an_expired_certificate_is_recovered_by_its_key(
     async with online(Vantage(tmp_path)) as vantage:
         vantage.add(range(5))
         await seen(coordinator, lambda s: len(s.rows) == 5)
+
+
+async def test_words_before_the_welcome_end_the_session(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """A peer that does not keep to the protocol is left, and tried again later."""
+    coordinator.behaviour.first_words = fleet_pb2.Down(ack=fleet_pb2.Ack(epoch=1, seq=1))
+    async with online(Vantage(enrolled(tmp_path, coordinator))) as vantage:
+        vantage.add(range(5))
+        await seen(coordinator, lambda s: len(s.hellos) == 2 and len(s.rows) == 5)
+
+
+async def test_a_flood_of_words_is_cut_off(coordinator: Coordinator, tmp_path: Path) -> None:
+    """Nobody reads the inbox here: once it is full the stream ends, before memory does."""
+    identity = StateDirectory(enrolled(tmp_path, coordinator)).identity()
+    async with open_stream(identity.endpoint.fleet[0], identity) as stream:
+        stream.send(fleet_pb2.Up(hello=fleet_pb2.Hello()))
+        await seen(coordinator, lambda s: len(s.hellos) == 1)
+        for _ in range(2 * INBOX_MAX):
+            coordinator.push(fleet_pb2.Down(notice=fleet_pb2.Notice(text="x")))
+        with trio.fail_after(20):
+            while stream.inbox.statistics().open_send_channels:
+                await trio.lowlevel.checkpoint()
+        assert "faster than anybody" in str(stream.why())
+        assert stream.inbox.statistics().current_buffer_used == INBOX_MAX
+
+
+async def test_an_unknown_message_is_passed_over(coordinator: Coordinator, tmp_path: Path) -> None:
+    """A newer coordinator may say more than this probe knows."""
+    async with online(Vantage(enrolled(tmp_path, coordinator))) as vantage:
+        await seen(coordinator, lambda s: len(s.heartbeats) >= 1)
+        coordinator.push(fleet_pb2.Down())
+        vantage.add(range(5))
+        await seen(coordinator, lambda s: len(s.rows) == 5)
+        assert len(coordinator.seen.hellos) == 1

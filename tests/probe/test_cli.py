@@ -78,6 +78,18 @@ def test_running_without_an_enrolment_says_how_to_enrol(
     assert "soundings probe enrol --state" in capsys.readouterr().err
 
 
+def test_a_spool_that_cannot_be_used_is_named(
+    coordinator: Coordinator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file stands where the spool should be: exit code 7 and one sentence, no traceback."""
+    enrol(tmp_path, coordinator.enrol_port, coordinator.token)
+    (tmp_path / "spool").write_text("in the way")
+    assert cli.main(["run", "--state", str(tmp_path)]) == Exit.STATE_UNUSABLE
+    err = capsys.readouterr().err
+    assert f"{tmp_path / 'spool'}: File exists" in err.replace("[Errno 17] ", "")
+    assert "Traceback" not in err
+
+
 def test_a_bad_probe_toml_shows_every_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
