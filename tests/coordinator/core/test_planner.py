@@ -95,8 +95,8 @@ def test_groups_choose_services_by_labels() -> None:
         Group(name="all", labels={}, services=("x",)),
         Group(name="vps", labels={"tier": "vps"}, services=("y",)),
     )
-    assert services_of({"tier": "vps", "more": "1"}, groups) == {"x", "y"}
-    assert services_of({"tier": "home"}, groups) == {"x"}
+    assert services_of({"tier": "vps", "more": "1"}, groups) == frozenset({"x", "y"})
+    assert services_of({"tier": "home"}, groups) == frozenset({"x"})
     assert services_of({}, groups[1:]) == frozenset()
     assert services_of({}, ()) is None
 

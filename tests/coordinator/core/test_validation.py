@@ -54,10 +54,7 @@ def test_the_smallest_file_gets_every_default() -> None:
     assert (config.judging.bin_s, config.limits.batches_in_flight) == (60, 8)
 
 
-def test_every_key_of_the_file_is_read() -> None:
-    """Nothing that a person may write is dropped on the way."""
-    config = read(
-        """
+EVERYTHING = """
 [coordinator]
 name = "demo"
 fleet = "[::]:1"
@@ -109,7 +106,11 @@ queue_mib = 1
 per_target_per_minute = 3
 free_mib = 0
 """
-    )
+
+
+def test_every_key_of_the_file_is_read() -> None:
+    """Nothing that a person may write is dropped on the way."""
+    config = read(EVERYTHING)
     assert config.doors.web is None
     assert config.doors.names == ("203.0.113.10", "c.example")
     api, anchor = config.components()
