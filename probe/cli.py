@@ -27,6 +27,14 @@ _EXITS: Final = """exit codes:
   7 state directory unusable   8 port occupied   9 a permission is missing   10 clock too far off
 """
 
+_PROBE: Final = """examples:
+  soundings probe doctor
+  soundings probe check https://example.org/ --explain
+  soundings probe enrol --coordinator coordinator.example.org:7444 snd1_AbC...
+  soundings probe run
+
+"""
+
 _ENROL: Final = """example:
   soundings probe enrol --coordinator coordinator.example.org:7444 snd1_AbC...
 
@@ -63,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="soundings probe",
         description="Measure from this vantage point and report to a coordinator.",
-        epilog=_EXITS,
+        epilog=_PROBE + _EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
