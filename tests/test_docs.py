@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,17 @@ import pytest
 
 import soundings
 from analysis.core.taxonomy import VerdictClass
+from coordinator.core.components import COMPONENT_KEYS, DEFAULT_KEYS
+from coordinator.core.reading import Key
+from coordinator.core.validation import (
+    DOOR_KEYS,
+    GROUP_KEYS,
+    JUDGING_KEYS,
+    LIMIT_KEYS,
+    TOP_KEYS,
+    validate,
+)
+from probe.settings import parse_settings
 from proto.model import Failure, Operation, Reason, Role, StampSource, State
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,6 +123,33 @@ def test_links_lead_somewhere(page: Path) -> None:
     """Each relative link of a page names a file that exists."""
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", _text(page))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def _toml_block(name: str) -> str:
+    page = _text(ROOT / "docs" / "operations.md")
+    return next(b for b in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if f"# {name}" in b)
+
+
+def test_the_coordinators_file_as_documented_is_valid() -> None:
+    """The example of soundings.toml passes the coordinator's own validation."""
+    assert validate(tomllib.loads(_toml_block("soundings.toml")), file="soundings.toml").services
+
+
+def test_the_probes_file_as_documented_is_valid() -> None:
+    """The example of probe.toml passes the probe's own validation."""
+    assert parse_settings(_toml_block("probe.toml"), name="probe.toml").resolvers
+
+
+def _names(keys: tuple[Key, ...]) -> set[str]:
+    return {key.name for key in keys}
+
+
+def test_every_key_of_the_coordinators_file_is_documented() -> None:
+    """No key can be set that the operator's page does not show."""
+    known = set(TOP_KEYS) | _names(DOOR_KEYS) | _names(JUDGING_KEYS) | _names(DEFAULT_KEYS)
+    known |= _names(COMPONENT_KEYS) | _names(GROUP_KEYS) | _names(LIMIT_KEYS)
+    page = _toml_block("soundings.toml")
+    assert {key for key in known if not re.search(rf"\b{key}\b", page)} == set()
 
 
 def test_the_readme_fits_one_screen() -> None:
