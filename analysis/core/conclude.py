@@ -29,6 +29,7 @@ from analysis.core.verdict import Interval, Scope, Verdict
 
 C = VerdictClass
 
+OLDER: Final = "when it began, if that was before the window"
 NOT_PROBED: Final = "component_not_probed"
 
 
@@ -97,7 +98,7 @@ def conclude(
         groups_for=_names(weighing, believing),
         groups_against=_names(weighing, voices & ~believing),
         mechanisms=MECHANISMS.get(named, ()),
-        not_observed=NOT_OBSERVED,
+        not_observed=(*NOT_OBSERVED, *_unseen_start(block, onset)),
         counter_evidence=_counter_evidence(_names(weighing, voices & ~believing)),
         window_from=block.start,
         window_to=block.end,
@@ -212,6 +213,11 @@ def _times(block: Block, weighing: Weighing, hit: Bools) -> tuple[Interval | Non
         return None, None
     onset = locate_onset(block, weighing.signal, hit=hit, segment=weighing.segment)
     return onset, locate_end(block, weighing.signal.sum(axis=0), weighing.segment)
+
+
+def _unseen_start(block: Block, onset: Interval | None) -> tuple[str, ...]:
+    """A fault that is there in the first bin may have begun before anyone was asked to look."""
+    return (OLDER,) if onset is not None and onset.best <= block.start else ()
 
 
 def _scope(

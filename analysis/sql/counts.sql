@@ -2,7 +2,7 @@
 --
 -- One scan. Rows before the window (bin -1) are history: decayed by age, without the bins that earlier
 -- verdicts or their own failing share mark as an incident. Slowness is decided here, against the
--- median and the median absolute deviation of the log times of the cell's own history. What a lost
+-- median and the median absolute deviation of the log times of the cell's own recent history. What a lost
 -- attempt means was decided beforehand per signature and is joined in; a signature without an outcome
 -- says nothing about the target and drops out.
 WITH wanted_target AS (
@@ -62,11 +62,11 @@ known_incident AS (
         coalesce(end_to, window_to) AS bad_to
     FROM verdicts
     WHERE scenario IS NOT DISTINCT FROM CAST($scenario AS VARCHAR)
-        AND level NOT IN ('healthy', 'unknown')
+        AND level IN ('upstream', 'target', 'application')
         AND as_of <= $as_of
 ),
 bin_share AS (
-    SELECT target, kind, bin, sum(lost) / sum(sent) AS share, count(DISTINCT vantage) AS voices
+    SELECT target, kind, bin, sum(lost) / sum(sent) AS share, count(*) AS voices
     FROM scanned
     WHERE bin < 0 AND sent > 0
     GROUP BY target, kind, bin
@@ -103,7 +103,7 @@ middle AS (
         percentile_cont(0.5) WITHIN GROUP (ORDER BY ln(rtt_ms)) AS log_median,
         count(*) AS answers
     FROM kept
-    WHERE bin < 0 AND rtt_ms > 0 AND lost < sent
+    WHERE bin < 0 AND age_s <= $rtt_history_s AND rtt_ms > 0 AND lost < sent
     GROUP BY vantage, target, kind, family
 ),
 spread AS (
@@ -114,7 +114,7 @@ spread AS (
     INNER JOIN middle AS m
         ON k.vantage = m.vantage AND k.target = m.target
         AND k.kind = m.kind AND k.family = m.family
-    WHERE k.bin < 0 AND k.rtt_ms > 0 AND k.lost < k.sent
+    WHERE k.bin < 0 AND k.age_s <= $rtt_history_s AND k.rtt_ms > 0 AND k.lost < k.sent
     GROUP BY k.vantage, k.target, k.kind, k.family
 ),
 timed AS (

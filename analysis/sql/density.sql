@@ -11,7 +11,7 @@ FROM (
         CAST(floor((epoch(slot_at) - epoch(CAST($since AS TIMESTAMP))) / $bin_s) AS BIGINT) AS bin
     FROM cells
     WHERE scenario IS NOT DISTINCT FROM CAST($scenario AS VARCHAR)
-        AND slot_at >= $history_since AND slot_at < $since
+        AND slot_at >= $density_since AND slot_at < $since
         AND (received_at IS NULL OR received_at <= $as_of)
         AND service = $service
 ) AS filled

@@ -23,6 +23,8 @@ from proto.model import Failure, Kind, Operation, Role, SoundingsError
 
 # Four half-lives: what is older weighs under a sixteenth and costs as much to read.
 HISTORY_S: Final = 4 * HALF_LIFE_S
+# Times are compared with those of the last hours: routes change from day to day, medians cost most.
+RTT_HISTORY_S: Final = 6 * 3600.0
 DEFAULT_BIN_S: Final = 60.0  # for rows that are single slots (bin_s = 0)
 INCIDENT_SHARE: Final = (
     0.25  # failing share above the usual that marks a bin of history as incident
@@ -30,6 +32,9 @@ INCIDENT_SHARE: Final = (
 INCIDENT_VOICES: Final = 6  # with fewer vantages one lost packet would look like one
 MAX_UNRELATED: Final = 64  # targets of other services that serve as anchors; more would only cost
 ANCHORS_ENOUGH: Final = 8
+# How full the cells are is compared with the recent past only: intervals may have been changed since.
+DENSITY_WINDOWS: Final = 10
+DENSITY_AT_LEAST: Final = timedelta(hours=1)
 HEARTBEAT_SLACK_S: Final = 45.0  # three heartbeats of the default interval
 
 
@@ -101,7 +106,9 @@ def read_block(con: duckdb.DuckDBPyConnection, window: Window, *, service: str) 
 
 def _values(window: Window) -> dict[str, Any]:
     history = window.history_since or window.since - timedelta(seconds=HISTORY_S)
+    recent = max((window.until - window.since) * DENSITY_WINDOWS, DENSITY_AT_LEAST)
     return {
+        "density_since": naive(max(history, window.since - recent)),
         "scenario": window.scenario,
         "since": naive(window.since),
         "until": naive(window.until),
@@ -115,6 +122,7 @@ def _values(window: Window) -> dict[str, Any]:
         "slow_excess_ms": outcomes.SLOW_EXCESS_MS,
         "slow_spread_floor": outcomes.SLOW_SPREAD_FLOOR,
         "slow_min_history": outcomes.SLOW_MIN_HISTORY,
+        "rtt_history_s": RTT_HISTORY_S,
         "heartbeat_slack_s": HEARTBEAT_SLACK_S,
         "mad_to_sigma": outcomes.MAD_TO_SIGMA,
     }

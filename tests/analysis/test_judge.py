@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.core.block import Block, Counts
-from analysis.core.conclude import conclude
+from analysis.core.conclude import OLDER, conclude
 from analysis.core.gates import Gates
 from analysis.core.judge import judge, judge_target, weigh
 from analysis.core.masks import lay_out
@@ -92,6 +92,8 @@ def test_onset_lies_within_two_bins_of_the_fault() -> None:
     assert abs((verdict.onset.best - block.at_bin(4)).total_seconds()) <= 2 * block.bin_s
     assert verdict.onset.low <= block.at_bin(4) <= verdict.onset.high
     assert verdict.end is None
+    assert OLDER not in verdict.not_observed
+    assert OLDER in verdict_on(block_for("overload")).not_observed
 
 
 def test_a_fault_that_ends_is_given_its_end() -> None:
