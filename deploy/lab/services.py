@@ -196,6 +196,10 @@ def _redirect(log: Path) -> None:
     os.dup2(out, 2)
     os.close(null)
     os.close(out)
+    # By line, so that a killed process has said what it did; and anew, because whoever runs us may
+    # have put something else in the place of the standard streams.
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - for life
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - for life
 
 
 def listen_tcp(place: Place, address: str, port: int, *, backlog: int) -> socket.socket:

@@ -209,12 +209,18 @@ def _start_coordinator(ground: Ground, directory: Path) -> Running:
     admin = directory / "data" / "admin.sock"
 
     def ready() -> bool:
-        return admin.exists() or not running.alive()
+        return _answers(admin) or not running.alive()
 
     wait_until(ready, what="the coordinator", timeout_s=COORDINATOR_READY_S)
     if not running.alive():
         raise LabError(f"the coordinator ended at once:\n{running.log_tail()}")
     return running
+
+
+def _answers(path: Path) -> bool:
+    """Does somebody accept at this unix socket? A killed coordinator leaves its file behind."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(str(path)) == 0
 
 
 def _start_fleet(world: World, say: Callable[[str], None]) -> None:

@@ -25,10 +25,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 QUIET_S = 24.0
 FAULT_S = 16.0
-BACK_S = 12.0  # for the backlog to arrive and the windows to be judged again
+BACK_WITHIN_S = 45.0
+DELIVERY_S = 8.0  # for the backlog to arrive
+REVISED_WITHIN_S = 60.0
 KILLED = ("v01", "v08", "v15")
 ACKED = re.compile(r"event=report_acked epoch=(\d+) seq=(\d+) rows=(\d+)")
-NAMED = re.compile(r"enrolled as (\w+);")
+NAMED = re.compile(r"event=started probe_id=(\w+)")
 SCENARIO = Scenario(
     name="torn",
     title="killed, cut off, and whole again",
@@ -39,13 +41,18 @@ SCENARIO = Scenario(
 )
 
 
+class Acked(NamedTuple):
+    """How far a probe was told that its reports are safe, and how many rows that were."""
+
+    seq: int
+    rows: int
+
+
 class Torn(NamedTuple):
     """What the run left."""
 
     database: Path
-    acked: dict[tuple[str, int, int], int]  # (probe, epoch, seq) -> rows, from the probes' logs
-    onset_s: float
-    end_s: float
+    acked: dict[tuple[str, int], Acked]  # by (probe, epoch), from the probes' logs
     reconnected: bool
 
 
@@ -63,13 +70,16 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Torn]:
             far = tuple(v for v in network.topology.vantages if v not in {"v23", "v24"})
             with cut_coordinator(network, far):
                 world.follow(QUIET_S + FAULT_S, print)
-            world.follow(QUIET_S + FAULT_S + BACK_S, print)
-            truth = world.truth()
+            world.follow(QUIET_S + FAULT_S + DELIVERY_S, print)
+            # With nobody measuring, the judge has time for the past, however busy the machine is.
             world.fleet.stop()
-            assert world.stop_coordinator() == 0
-            yield Torn(
-                world.database, acked(world), truth["onset_at"], truth["end_at"], reconnected
+            wait_until(
+                lambda: bool(turned(revisions(world))),
+                what="a verdict to turn",
+                timeout_s=REVISED_WITHIN_S,
             )
+            assert world.stop_coordinator() == 0
+            yield Torn(world.database, acked(world), reconnected)
 
 
 def kill_and_restart(world: World) -> bool:
@@ -81,20 +91,39 @@ def kill_and_restart(world: World) -> bool:
     for vantage in KILLED:
         world.fleet.start(vantage)
     count = len(world.ground.topology.vantages)
-    wait_until(lambda: connected(world) == count, what="all probes to come back")
+    wait_until(lambda: connected(world) == count, what="all probes", timeout_s=BACK_WITHIN_S)
     return True
 
 
-def acked(world: World) -> dict[tuple[str, int, int], int]:
-    """Every report that a probe was told is safe."""
-    found = {}
+def acked(world: World) -> dict[tuple[str, int], Acked]:
+    """What each probe was told is safe. An ack speaks of every report up to its number."""
+    found: dict[tuple[str, int], Acked] = {}
     for vantage in world.fleet.tokens:
         log = (world.fleet.state(vantage) / "log").read_text()
         name = NAMED.search(log)
         assert name is not None
         for epoch, seq, rows in ACKED.findall(log):
-            found[name[1], int(epoch), int(seq)] = int(rows)
+            key = name[1], int(epoch)
+            found[key] = Acked(int(seq), found.get(key, Acked(0, 0)).rows + int(rows))
     return found
+
+
+def revisions(world: World) -> dict[str, list[str]]:
+    """Window -> what was said of the live component, revision by revision."""
+    said: dict[str, list[str]] = {}
+    found = world.get("/api/verdicts/all?service=x&component=spaces&limit=500")
+    for verdict in sorted(found, key=lambda one: int(one["revision"])):
+        said.setdefault(str(verdict["window"]), []).append(verdict["class"])
+    return said
+
+
+def turned(said: dict[str, list[str]]) -> list[str]:
+    """Windows that were not decidable at first and then showed the component failing."""
+    return [
+        window
+        for window, classes in said.items()
+        if classes[0] == "insufficient" and classes[-1] in {"application_component", "application"}
+    ]
 
 
 def ask(torn: Torn, sql: str, *values: object) -> list[tuple[object, ...]]:
@@ -104,15 +133,21 @@ def ask(torn: Torn, sql: str, *values: object) -> list[tuple[object, ...]]:
 
 
 def test_no_acked_report_is_lost(torn: Torn) -> None:
-    """Every report acked before or after the kills is in the store, with all its rows."""
-    stored = {
-        (probe, epoch, seq): rows
-        for probe, epoch, seq, rows in ask(
-            torn, "SELECT probe_id, epoch, seq, row_count FROM batches"
+    """Every row that a probe was told is safe is in the store, in an unbroken run of reports."""
+    # More than was told is fine: an ack may have died with the coordinator after its commit.
+    lost = []
+    for key, told in torn.acked.items():
+        ((rows, reports, first),) = ask(
+            torn,
+            "SELECT sum(row_count)::BIGINT, count(*), min(seq) FROM batches "
+            "WHERE probe_id = ? AND epoch = ? AND seq <= ?",
+            *key,
+            told.seq,
         )
-    }
-    assert len(torn.acked) > 500
-    assert {key: stored.get(key) for key in torn.acked} == torn.acked
+        if (first, reports) != (1, told.seq) or int(str(rows)) < told.rows:
+            lost.append((key, told, rows, reports, first))
+    assert sum(told.rows for told in torn.acked.values()) > 5000
+    assert lost == []
 
 
 def test_no_row_is_doubled(torn: Torn) -> None:
@@ -137,20 +172,11 @@ def test_all_come_back_after_kills(torn: Torn) -> None:
 
 def test_backfilled_rows_revise_the_verdict_and_both_stay(torn: Torn) -> None:
     """A window judged while nearly all were cut off is judged again with their rows; both are kept."""
-    rows = ask(
+    said: dict[str, list[str]] = {}
+    for name, verdict_class in ask(
         torn,
-        "SELECT verdict_id, revision, class FROM verdicts "
-        "WHERE service = 'x' AND component = 'spaces' "
-        "AND epoch(window_to) BETWEEN ? AND ? ORDER BY verdict_id, revision",
-        torn.onset_s + 6,
-        torn.end_s,
-    )
-    revisions: dict[object, list[object]] = {}
-    for name, _, verdict_class in rows:
-        revisions.setdefault(name, []).append(verdict_class)
-    turned = [
-        said
-        for said in revisions.values()
-        if said[0] == "insufficient" and said[-1] == "application_component"
-    ]
-    assert turned, revisions
+        "SELECT verdict_id, class FROM verdicts WHERE service = 'x' AND component = 'spaces' "
+        "ORDER BY verdict_id, revision",
+    ):
+        said.setdefault(str(name), []).append(str(verdict_class))
+    assert turned(said), said
