@@ -80,6 +80,27 @@ def test_a_service_without_rows_has_no_verdict(store: duckdb.DuckDBPyConnection)
     assert judge_window(store, asked) == []
 
 
+def test_when_nobody_can_send_the_fault_is_at_home() -> None:
+    """A window of refusals by the vantage points' own systems is vantage_local, with its question."""
+    connection = open_store()
+    facts = [
+        replace(fact, failure="local_no_route", operation="connect", sent=0, http_status=None)
+        for fact in world_rows(range(5), width_us=WIDTH_US)
+        if fact.vantage == "v00"
+    ]
+    write(connection, facts)
+    starts = [T0_US + n * WIDTH_US for n in range(5)]
+    rollup.count_bins(connection, starts, bin_us=WIDTH_US, as_of_us=END_US)
+    asked = replace(_asked(to_us=T0_US + 5 * WIDTH_US), judge_all_below=40)
+    verdicts = judge_window(connection, asked)
+    assert {verdict.verdict_class.value for verdict in verdicts} == {"vantage_local"}
+    assert {verdict.level.value for verdict in verdicts} == {"local"}
+    assert "has no route to send on" in verdicts[0].sentence
+    asked_again = connection.execute(verdicts[0].evidence[0].sql).fetchall()
+    assert asked_again == [("v00", 0, 13, "local_no_route")]
+    connection.close()
+
+
 def test_the_configuration_says_whom_to_judge_and_over_what() -> None:
     """Subjects and whole services are judged, controls are not; slow checks widen the window."""
     document = {
