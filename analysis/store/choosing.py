@@ -16,7 +16,7 @@ RECENT_BINS: Final = 30
 RECENT: Final = timedelta(minutes=10)
 HISTORY_SHARE: Final = 3  # at least a third of what there is stays history, or nothing is unusual
 LOOK_BACK: Final = timedelta(hours=24)  # how far back the last alarm is looked for
-LEAD_BINS: Final = 5  # quiet bins before an alarm that belong to its window
+LEAD_BINS: Final = 2  # quiet bins around an alarm; more would be taken from what history there is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,8 +126,7 @@ def test_measuring_a_cell_more_often_does_not_let_it_shout() -> None:
     often = replace(block.window, count=block.window.count * 10)
     few = score(block, learn(block), emissions=EMISSIONS, rows=block.window).values
     many = score(block, learn(block), emissions=EMISSIONS, rows=often).values
-    strong = np.abs(few) > 1.0
-    assert (np.abs(many[strong]) < 3 * np.abs(few[strong])).all()
+    assert np.abs(few).max() < np.abs(many).max() < 3 * np.abs(few).max()
 
 
 def test_groups_weigh_their_members_by_the_design_effect() -> None:

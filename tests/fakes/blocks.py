@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from analysis.core.block import Block, Channel, Counts, Target, Vantage
 from analysis.core.outcomes import failure_outcome
 from proto.model import Failure, Kind, Operation, Role
-from tests.fakes.worlds import START, World
+from tests.fakes.worlds import START, World, packets
 
 Key = tuple[int, int, int, int, int]
 
@@ -69,29 +70,31 @@ def _count(world: World, numbers: Any) -> tuple[Counter[Key], Counter[Key]]:
     of_vantage, of_target, of_channel = numbers
     window: Counter[Key] = Counter()
     history: Counter[Key] = Counter()
-    for spot, slow, row in world.attempts_made():
-        outcome = 1 if slow else 0
-        if row["lost"]:
-            found = _lost_outcome(row)
+    for spot, ended, _ in world.slots():
+        outcome = 1 if ended == "slow" else 0
+        if isinstance(ended, tuple):
+            found = _lost_outcome(spot.kind, ended)
             if found is None:
                 continue
             outcome = found
         place = (
-            of_vantage[row["vantage"], row["vantage_asn"]],
-            of_target[row["service"], row["component"]],
-            of_channel[row["kind"]],
+            of_vantage[spot.vantage.name, spot.vantage.asn],
+            of_target[spot.target.service, spot.target.component],
+            of_channel[spot.kind],
         )
         counted = window if spot.bin >= 0 else history
-        counted[(*place, spot.bin, outcome)] += row["sent"]
+        counted[(*place, spot.bin, outcome)] += packets(spot.kind)
     return window, history
 
 
-def _lost_outcome(row: dict[str, Any]) -> int | None:
+@cache
+def _lost_outcome(kind: str, ended: tuple[str, str, int | None]) -> int | None:
+    operation, failure, http_status = ended
     return failure_outcome(
-        Kind(row["kind"]),
-        operation=Operation(row["operation"]),
-        failure=Failure(row["failure"]),
-        http_status=row["http_status"],
+        Kind(kind),
+        operation=Operation(operation),
+        failure=Failure(failure),
+        http_status=http_status,
     )
 
 

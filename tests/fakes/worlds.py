@@ -42,7 +42,7 @@ class Vantage:
     country: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Spot:
     """What a fault is asked about."""
 
@@ -60,8 +60,8 @@ class World:
     fault: Fault | None = None
     vantages: list[Vantage] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
-    history_bins: int = 15
-    fault_bins: int = 15
+    history_bins: int = 13
+    fault_bins: int = 12
     bin_s: int = 2
     attempts: int = 1
     loss: float = 0.003
@@ -69,11 +69,11 @@ class World:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Cells in the columns of the batch contract; the fault begins after the history."""
-        for _, _, row in self.attempts_made():
-            yield row
+        for spot, ended, rtt_ms in self.slots():
+            yield self._row(spot, ended, rtt_ms)
 
-    def attempts_made(self) -> Iterator[tuple[Spot, bool, dict[str, Any]]]:
-        """(where and when, slow, row) of every slot, drawn from the seed."""
+    def slots(self) -> Iterator[tuple[Spot, Any, float]]:
+        """(where and when, how it ended, its time if it was good) of every slot, from the seed."""
         chance = random.Random(self.seed)
         base = {
             (v.name, t.component): chance.uniform(8.0, 160.0)
@@ -83,21 +83,21 @@ class World:
         for number in range(self.history_bins + self.fault_bins):
             for vantage in self.vantages:
                 for target in self.targets:
+                    rtt_ms = base[vantage.name, target.component]
                     for kind in self.kinds:
                         spot = Spot(vantage, target, kind, number - self.history_bins)
                         for _ in range(self.attempts):
-                            yield self._slot(spot, chance, base[vantage.name, target.component])
+                            ended = self._end(spot, chance)
+                            slow = ended == "slow"
+                            factor = chance.uniform(4, 20) if slow else chance.uniform(0.93, 1.08)
+                            yield spot, ended, rtt_ms * factor
 
-    def _slot(
-        self, spot: Spot, chance: random.Random, rtt: float
-    ) -> tuple[Spot, bool, dict[str, Any]]:
+    def _row(self, spot: Spot, ended: Any, rtt_ms: float) -> dict[str, Any]:
         at = START + timedelta(seconds=(spot.bin + self.history_bins) * self.bin_s)
-        ended = self._end(spot, chance)
         good = ended is None or ended == "slow"
-        factor = chance.uniform(4.0, 20.0) if ended == "slow" else chance.lognormvariate(0, 0.04)
         operation, failure, http_status = (None, None, None) if good else ended
-        sent = 3 if spot.kind == "icmp" else 1
-        row = {
+        sent = packets(spot.kind)
+        return {
             "slot_at": at,
             "bin_s": self.bin_s,
             "vantage": spot.vantage.name,
@@ -116,10 +116,9 @@ class World:
             "operation": operation,
             "failure": failure,
             "http_status": (200 if good else http_status) if spot.kind == "http" else None,
-            "rtt_ms": rtt * factor if good else None,
+            "rtt_ms": rtt_ms if good else None,
             "received_at": at + timedelta(seconds=self.bin_s + 1),
         }
-        return spot, ended == "slow", row
 
     def _end(self, spot: Spot, chance: random.Random) -> Any:
         if self.fault is not None and spot.bin >= 0:
@@ -129,6 +128,11 @@ class World:
         if chance.random() < self.loss:
             return SILENT[spot.kind]
         return None
+
+
+def packets(kind: str) -> int:
+    """Attempts in one slot of a kind."""
+    return 3 if kind == "icmp" else 1
 
 
 SILENT: dict[str, End] = {
