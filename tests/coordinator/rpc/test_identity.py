@@ -129,3 +129,23 @@ def test_the_newest_session_of_a_probe_is_the_one(tmp_path: Path) -> None:
                     await second.receive("ack")
 
     asyncio.run(scenario())
+
+
+def test_a_session_that_misses_its_heartbeats_is_ended(tmp_path: Path) -> None:
+    """Three beats of silence end it, and the silence is recorded as one."""
+    shift_us = [0]
+
+    def wall() -> int:
+        return now_us() + shift_us[0]
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path, wall=wall) as house:
+            probe = await house.probe()
+            async with session(house.fleet, probe.channel()) as line:
+                _, plan = await line.hello(sent_at_us=now_us())
+                shift_us[0] = round(3.1 * plan.heartbeat_s * SECOND_US)
+                ended = await line.ended()
+                assert (ended.code, ended.details) == (grpc.StatusCode.UNAVAILABLE, "silent")
+            await house.until("SELECT count(*) FROM sessions WHERE what = 'silent'", [(1,)])
+
+    asyncio.run(scenario())
