@@ -19,9 +19,10 @@ from coordinator.exits import CoordinatorError, Exit
 from coordinator.ports import explain_port
 from coordinator.rpc.operator import NotRunningError, Operator
 from coordinator.runtime import Runtime
+from proto.gen import fleet_pb2
 from proto.model import ConfigError
 from tests.fakes.coordinators import CONFIG, a_coordinator
-from tests.fakes.fleet_client import OPTIONS
+from tests.fakes.fleet_client import OPTIONS, session
 
 BAD = CONFIG.replace('url = "https', 'url = "ftp')
 
@@ -185,6 +186,26 @@ def test_the_operator_sees_and_changes_the_fleet(tmp_path: Path) -> None:
                 await house.operator.create_token(name="", vantage=Vantage(country="de"), ttl_s=1)
         with pytest.raises(NotRunningError):
             await house.operator.list_probes()
+
+    asyncio.run(scenario())
+
+
+def test_the_list_shows_what_a_connected_probe_said(tmp_path: Path) -> None:
+    """State, version, plan, clock and spool, as of its last message."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            probe = await house.probe()
+            async with session(house.fleet, probe.channel()) as line:
+                await line.hello(version="0.1", backlog_rows=5, evicted_rows=2)
+                ask = fleet_pb2.ClockAsk(t1_ns=1, offset_us=-40, error_us=700)
+                await line.receive("notice")  # this hello bears no stamp
+                await line.send(clock=ask)
+                await line.receive("clock")
+                (row,) = await house.operator.list_probes()
+                shown = ("state", "version", "clock_offset_us", "clock_error_us", "spool_rows")
+                assert [row[key] for key in shown] == ["connected", "0.1", -40, 700, 5]
+                assert row["evicted_rows"] == 2
 
     asyncio.run(scenario())
 
