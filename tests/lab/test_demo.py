@@ -25,8 +25,8 @@ SHORT = """
 name = "{name}"
 title = "short"
 seed = 5
-quiet_s = 18
-watch_s = 16
+quiet_s = 24
+watch_s = 14
 {more}
 """
 CROWD = """
