@@ -57,8 +57,9 @@ COMMIT_SLACK_US: Final = SECOND_US
 """Rows are stamped on receipt and committed within a group window: what came in the last second may
 still be on its way into the store and is left to the next count."""
 
-LOOK_BACK_US: Final = 10 * SECOND_US
-"""Each look for new rows begins this long before the last one, for commits that took their time."""
+LOOK_BACK_US: Final = 60 * SECOND_US
+"""Each look for new rows begins this long before the last one, for commits that took their
+time: a slow disk may hold a group of reports for tens of seconds."""
 
 RECOVER_US: Final = 3600 * SECOND_US
 """After a start, windows of the last hour that were counted and not judged are judged."""

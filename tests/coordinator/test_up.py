@@ -60,7 +60,7 @@ class Running:
     async def until(self, part: str) -> str:
         """Read what it prints until a line holds `part`."""
         assert self.child.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while line := (await self.child.stdout.readline()).decode():
                 self.lines.append(line.rstrip())
                 if part in line:

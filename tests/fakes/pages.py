@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from coordinator.core.revision import Subject
@@ -73,13 +75,18 @@ async def _live(store: Store, progress: Progress) -> None:
         final_us=86_400 * SECOND_US,
     )
     subjects = tuple(Subject("x", part) for part in (None, "web", "api", "spaces"))
-    assigned = Assignment(marks=marks, window_us=5 * WIDTH_US, subjects=subjects)
-    judge = Judge(store, wall=lambda: NOW_US, assignment=lambda: assigned, progress=progress)
-    rows = list(world_rows(range(CALM), width_us=WIDTH_US))
-    rows += world_rows(range(CALM, CALM + FAULTY), width_us=WIDTH_US, broken=_is_broken)
-    await store.run_in_store(lambda con: write(con, rows))
-    while await judge.step():
-        pass
+    assigned = Assignment(marks=marks, window_us=5 * WIDTH_US, subjects=())
+    judged = [assigned]
+    now_us = [T0_US + CALM * WIDTH_US]
+    judge = Judge(store, wall=lambda: now_us[0], assignment=lambda: judged[0], progress=progress)
+    calm = list(world_rows(range(CALM), width_us=WIDTH_US))
+    faulty = list(world_rows(range(CALM, CALM + FAULTY), width_us=WIDTH_US, broken=_is_broken))
+    for rows, asked in ((calm, ()), (faulty, subjects)):  # nobody reads the verdicts of the calm
+        judged[0] = replace(assigned, subjects=asked)
+        await store.run_in_store(partial(write, facts=rows))
+        while await judge.step():
+            pass
+        now_us[0] = NOW_US
 
 
 def _is_broken(fact: Fact) -> bool:

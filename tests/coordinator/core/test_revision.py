@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.core.revision import (
@@ -21,6 +21,7 @@ T0 = 1_767_225_600_000_000
 
 
 @given(st.tuples(SUBJECTS, st.none() | NAMES), st.tuples(SUBJECTS, st.none() | NAMES))
+@settings(deadline=None)
 def test_a_name_belongs_to_one_verdict(
     left: tuple[Subject, str | None], right: tuple[Subject, str | None]
 ) -> None:
@@ -39,6 +40,7 @@ def test_a_name_reads_like_what_it_names() -> None:
 
 
 @given(st.lists(st.integers(0, 20), max_size=12))
+@settings(deadline=None)
 def test_revisions_count_up_and_never_repeat(stamps: list[int]) -> None:
     """An answer that rests on no more than the last one adds no revision."""
     known: Revision | None = None

@@ -87,7 +87,6 @@ def test_json_has_the_shapes_of_the_contract(tmp_path: Path) -> None:
         since = windows[2][1]
         later = await _json(session, f"/api/verdicts?service=x&component=spaces&from={since}")
         assert [one["window"] for one in later] == [list(one) for one in windows if one[1] > since]
-        assert len(await _json(session, "/api/verdicts/all?limit=10000")) == 34 * 4
         assert await _json(session, "/api/verdicts?service=nobody") == []
         probes = await _json(session, "/api/probes")
         assert [one["name"] for one in probes] == [f"v{n:02}" for n in range(12)]
@@ -97,7 +96,8 @@ def test_json_has_the_shapes_of_the_contract(tmp_path: Path) -> None:
         assert round(probes[3]["error_ms"]) == 12
         ingest = await _json(session, "/api/ingest")
         assert ingest["rejected_by_reason"] == {"foreign check": 1}
-        assert ingest["judging"]["windows"] == 34
+        everything = await _json(session, "/api/verdicts/all?limit=10000")
+        assert ingest["judging"]["verdicts"] == len(everything) > 12
         lanes = await _json(session, "/api/lanes")
         lost = {(one["component"], one["kind"]) for one in lanes if one["lost"]}
         assert lost == {("spaces", "http")}
@@ -111,7 +111,8 @@ def test_metrics_and_health_are_for_machines(tmp_path: Path) -> None:
     async def body(session: aiohttp.ClientSession, store: Store) -> None:
         text = await _text(session, "/metrics")
         assert 'soundings_reports_rejected_total{reason="foreign check"} 1' in text.splitlines()
-        assert "soundings_verdicts_total 136" in text.splitlines()
+        on_record = await _json(session, "/api/verdicts/all?limit=10000")
+        assert f"soundings_verdicts_total {len(on_record)}" in text.splitlines()
         assert "soundings_judging_lag_seconds 90" in text.splitlines()
         assert await _json(session, "/healthz") == {"ok": True}
         store.trouble = "disk full"

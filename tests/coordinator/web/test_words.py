@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.web import words
@@ -38,6 +38,7 @@ def test_times_read_like_times() -> None:
 
 
 @given(st.integers(0, 4_000_000_000_000_000))
+@settings(deadline=None)
 def test_stamps_come_back_exactly(at_us: int) -> None:
     """Text and microseconds are each other's inverse."""
     assert words.parse_stamp(words.stamp_us(at_us)) == at_us
@@ -83,6 +84,7 @@ STEPS = st.dictionaries(
 
 
 @given(STEPS)
+@settings(deadline=None)
 def test_lanes_cover_what_was_reported_and_nothing_else(steps: dict[int, tuple[int, int]]) -> None:
     """Good ground lies under every reported step once; losses stand where rows were lost."""
     rows = [_row(step, sent, lost) for step, (sent, lost) in sorted(steps.items())]
