@@ -225,9 +225,7 @@ def _answers(path: Path) -> bool:
 
 def _start_fleet(world: World, say: Callable[[str], None]) -> None:
     topology = world.ground.topology
-    world.fleet.tokens = create_tokens(
-        topology, admin_socket=world.data / "admin.sock", directory=world.directory
-    )
+    world.fleet.tokens = create_tokens(topology, data=world.data, directory=world.directory)
     started = time.monotonic()
     world.fleet.start_all()
 
