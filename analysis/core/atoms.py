@@ -176,12 +176,9 @@ def class_atoms(
 
 def target_atoms(evidence: Evidence, layout: Layout) -> Atoms:
     """All target-side hypotheses, each over three coverages."""
-    groups = len(evidence.groups.names)
-    everywhere = tuple(np.full(groups, coverage) for coverage in COVERAGES)
     atoms = healthy_atoms(evidence, len(layout.service))
     for verdict_class, shape in SHAPE_OF.items():
-        confined = verdict_class is C.INTERFERENCE
-        coverages = confined_coverages(evidence.groups) if confined else everywhere
+        coverages = coverages_of(evidence.groups, verdict_class)
         if not coverages or (verdict_class is C.APPLICATION_SERVICE and layout.service.sum() < 2):
             continue
         masks = scope_masks(layout, verdict_class)
@@ -189,6 +186,13 @@ def target_atoms(evidence: Evidence, layout: Layout) -> Atoms:
             class_atoms(evidence, verdict_class, shape=shape, masks=masks, coverages=coverages)
         )
     return atoms
+
+
+def coverages_of(groups: Groups, verdict_class: VerdictClass) -> tuple[Floats, ...]:
+    """For how many groups a class may hold, per group [G]; a regional block is for some only."""
+    if verdict_class is C.INTERFERENCE:
+        return confined_coverages(groups)
+    return tuple(np.full(len(groups.names), coverage) for coverage in COVERAGES)
 
 
 def confined_coverages(groups: Groups) -> tuple[Floats, ...]:

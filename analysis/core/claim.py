@@ -182,7 +182,7 @@ def adjudicate(block: Block, claim: Claim) -> ClaimSheet:
     if reasons or not layout.subjects:
         scores = tuple(_untestable(rule, reasons or list(verdict.reasons)) for rule in VARIANTS)
     else:
-        scores = _scores(weigh(block, layout), probed=probed)
+        scores = _scores(weigh(block, layout, alone=claim.component is not None), probed=probed)
     return ClaimSheet(claim=claim, variants=scores, verdict=verdict)
 
 

@@ -18,6 +18,7 @@ from analysis.core.atoms import Atom, Atoms, Evidence
 from analysis.core.baseline import Baseline
 from analysis.core.block import Block, Bools, Counts, Floats
 from analysis.core.detect import Segment
+from analysis.core.elsewhere import Elsewhere
 from analysis.core.gates import failed_share, is_clean
 from analysis.core.masks import Layout
 from analysis.core.onset import locate_end, locate_onset
@@ -43,6 +44,7 @@ class Weighing:
     signal: Floats
     segment: Segment | None
     evidence: Evidence
+    elsewhere: Elsewhere
     atoms: Atoms
     posterior: Posterior
 
@@ -255,11 +257,18 @@ def _seen(
         countries=len(countries),
         siblings_fine=_fine(block, weighing, rest),
         neighbours_fine=_fine(block, weighing, layout.strangers),
+        failing_siblings=_failing_siblings(block, weighing),
         vantages=scope.vantages,
         asns=scope.asns,
         affected_countries=scope.countries,
         reasons=reasons,
     )
+
+
+def _failing_siblings(block: Block, weighing: Weighing) -> tuple[str, ...]:
+    """Components with a fault of their own."""
+    failing = np.flatnonzero(weighing.elsewhere.failing)
+    return tuple(block.targets[int(number)].component for number in failing)
 
 
 def _fine(block: Block, weighing: Weighing, targets: Bools) -> bool:

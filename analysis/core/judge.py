@@ -19,6 +19,7 @@ from analysis.core.block import Block, Bools, Counts, Floats
 from analysis.core.certify import certified
 from analysis.core.conclude import NOT_PROBED, Finding, Weighing, conclude, nothing
 from analysis.core.detect import SEGMENT, Segment, group_signal, heaviest, source_signal
+from analysis.core.elsewhere import beside, nowhere, own_faults
 from analysis.core.emission import EMISSIONS
 from analysis.core.gates import Gates, check_gates
 from analysis.core.groups import Groups, form_groups
@@ -44,7 +45,7 @@ def judge(block: Block, *, service: str, component: str | None) -> Verdict:
         return nothing(block, service, component=component, reason=NOT_PROBED)
     if not np.isin(block.window.target, layout.subjects).any():
         return nothing(block, service, component=component, reason="missing_data")
-    weighing = weigh(block, layout)
+    weighing = weigh(block, layout, alone=component is not None)
     source = judge_source(block, weighing.baseline, layout)
     gates = check_gates(
         block,
@@ -57,8 +58,11 @@ def judge(block: Block, *, service: str, component: str | None) -> Verdict:
     return conclude(block, weighing, component=component, finding=finding, source=source)
 
 
-def weigh(block: Block, layout: Layout) -> Weighing:
-    """Score every target-side hypothesis over the stretch of the window that stands out."""
+def weigh(block: Block, layout: Layout, *, alone: bool) -> Weighing:
+    """Score every target-side hypothesis over the stretch of the window that stands out.
+
+    `alone` says that one component is judged: what its siblings do is then theirs.
+    """
     baseline = learn(block)
     heard = np.bincount(block.window.vantage, minlength=len(block.vantages)) > 0
     groups = form_groups(block, speaking=np.asarray(heard))
@@ -70,6 +74,8 @@ def weigh(block: Block, layout: Layout) -> Weighing:
     evidence = Evidence(scores, broken, groups)
     atoms = target_atoms(evidence, layout)
     atoms = atoms.joined(path_atoms(evidence, layout, block.targets))
+    elsewhere = own_faults(evidence, layout) if alone else nowhere(evidence, layout)
+    atoms = beside(atoms, elsewhere)
     return Weighing(
         layout=layout,
         baseline=baseline,
@@ -77,6 +83,7 @@ def weigh(block: Block, layout: Layout) -> Weighing:
         signal=signal,
         segment=segment,
         evidence=evidence,
+        elsewhere=elsewhere,
         atoms=atoms,
         posterior=infer(atoms),
     )

@@ -53,6 +53,7 @@ class Seen:
     countries: int
     siblings_fine: bool
     neighbours_fine: bool
+    failing_siblings: tuple[str, ...] = ()
     vantages: tuple[str, ...] = ()
     asns: tuple[int, ...] = ()
     affected_countries: tuple[str, ...] = ()
@@ -64,7 +65,7 @@ def compose(verdict_class: VerdictClass, seen: Seen) -> str:
     if verdict_class is C.INSUFFICIENT:
         return _insufficient(seen)
     if verdict_class is C.HEALTHY:
-        return f"{name_of(seen)} answers as it usually does from {_voices(seen)}."
+        return f"{name_of(seen)} answers as it usually does from {_voices(seen)}{_others(seen)}."
     if verdict_class in {C.SOURCE, C.VANTAGE_LOCAL, C.ACCESS_NETWORK, C.COUNTRY}:
         return _local(verdict_class, seen)
     fine = "" if verdict_class in _ON_THE_WAY else _fine(seen)
@@ -96,6 +97,13 @@ def _fine(seen: Seen) -> str:
         return ""
     verb = "is" if not seen.neighbours_fine else "are"
     return f"; {' and '.join(fine)} {verb} fine"
+
+
+def _others(seen: Seen) -> str:
+    if not seen.failing_siblings:
+        return ""
+    verb = "does" if len(seen.failing_siblings) == 1 else "do"
+    return f"; {seen.service} {' and '.join(seen.failing_siblings)} {verb} not"
 
 
 def _local(verdict_class: VerdictClass, seen: Seen) -> str:

@@ -357,7 +357,7 @@ def test_without_any_control_neither_side_is_judged() -> None:
 def test_a_source_fault_that_is_not_settled_keeps_its_parent() -> None:
     """Between a network and its country, the answer is the source side, with both summed."""
     block = block_for("healthy")
-    weighing = weigh(block, lay_out(block.targets, service="x", component="spaces"))
+    weighing = weigh(block, lay_out(block.targets, service="x", component="spaces"), alone=True)
     unsettled = SourceFinding(
         verdict_class=C.SOURCE,
         probabilities={C.ACCESS_NETWORK: 0.5, C.COUNTRY: 0.4},

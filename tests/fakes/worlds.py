@@ -19,6 +19,7 @@ COUNTRIES = ("DE", "FR", "US", "JP", "BR", "ZA")
 # How one attempt ended: (operation, failure, http status), or None for a good one, or "slow".
 End = tuple[str | None, str | None, int | None] | str | None
 Fault = Callable[["Spot", random.Random], End | bool]
+Ends = Callable[["Spot", random.Random], Any]
 
 
 @dataclass(frozen=True)
