@@ -22,13 +22,18 @@ SLOW: Final = 1
 
 # A good answer is slow when it took twice its cell's median, stands out from its cell's spread (z of
 # the log time against the median absolute deviation), and by an amount that no scheduler explains.
-# A cell needs some good answers in its history before it can call anything slow. The rule runs where
-# the rows are counted (sql/counts.sql), with these figures bound.
+# A cell needs some good answers in its history before it can call anything slow. All of it is relative
+# to what the same vantage point's controls do over the same kind of check in the same bin: their median
+# lag is taken off first, because a busy machine or a full access line delays everybody's answers. The
+# limits: fewer controls with an answer in the bin than SLOW_MIN_CONTROLS take nothing off; a delay that
+# most controls share by accident hides as much of the target's own; one on the target's side of the way
+# stays. The rule runs where the rows are counted (sql/counts.sql), with these figures bound.
 SLOW_FACTOR: Final = 2.0
 SLOW_Z: Final = 5.0
 SLOW_EXCESS_MS: Final = 5.0
 SLOW_SPREAD_FLOOR: Final = 0.05  # of log time: cells steadier than that are still allowed to move
 SLOW_MIN_HISTORY: Final = 4
+SLOW_MIN_CONTROLS: Final = 3  # as many as the source axis asks for
 MAD_TO_SIGMA: Final = 1.4826  # for a normal distribution
 
 OUTCOMES: Final[Mapping[Kind, tuple[str, ...]]] = {

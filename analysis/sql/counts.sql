@@ -2,14 +2,17 @@
 --
 -- One scan. Rows before the window (bin -1) are history: decayed by age, without the bins that earlier
 -- verdicts or their own failing share mark as an incident. Slowness is decided here, against the
--- median and the median absolute deviation of the log times of the cell's own recent history. What a lost
+-- median and the median absolute deviation of the log times of the cell's own recent history. What the
+-- same vantage point's controls do in the same bin is taken off first (`common`): when unrelated targets
+-- answer just as late, the delay is the vantage point's or its line's. What a lost
 -- attempt means was decided beforehand per signature and is joined in; a signature without an outcome
 -- says nothing about the target and drops out.
 WITH wanted_target AS (
     SELECT
         unnest(CAST($services AS VARCHAR[])) AS service,
         unnest(CAST($components AS VARCHAR[])) AS component,
-        unnest(CAST($targets AS INTEGER[])) AS target
+        unnest(CAST($targets AS INTEGER[])) AS target,
+        unnest(CAST($controls AS BOOLEAN[])) AS is_control
 ),
 wanted_vantage AS (
     SELECT
@@ -29,7 +32,9 @@ signature AS (
 scanned AS (
     SELECT
         v.vantage,
+        v.name,
         t.target,
+        t.is_control,
         CAST(c.kind AS VARCHAR) AS kind,
         coalesce(c.family, 0) AS family,
         CAST(floor((epoch(c.slot_at) - epoch(CAST($since AS TIMESTAMP))) / $bin_s) AS BIGINT) AS bin,
@@ -58,11 +63,13 @@ scanned AS (
 known_incident AS (
     SELECT
         service,
+        level,
         coalesce(onset_from, window_from) AS bad_from,
-        coalesce(end_to, window_to) AS bad_to
+        coalesce(end_to, window_to) AS bad_to,
+        json_extract_string(body, '$.scope.vantages[*]') AS vantages
     FROM verdicts
     WHERE scenario IS NOT DISTINCT FROM CAST($scenario AS VARCHAR)
-        AND level IN ('upstream', 'target', 'application')
+        AND level IN ('local', 'upstream', 'target', 'application')
         AND as_of <= $as_of
 ),
 bin_share AS (
@@ -93,7 +100,12 @@ kept AS (
             )
             AND NOT EXISTS (
                 SELECT 1 FROM known_incident AS k
-                WHERE k.service = s.service AND s.slot_at >= k.bad_from AND s.slot_at < k.bad_to
+                WHERE s.slot_at >= k.bad_from AND s.slot_at < k.bad_to
+                    AND CASE k.level
+                        WHEN 'local' THEN len(k.vantages) = 0 OR list_contains(k.vantages, s.name)
+                        WHEN 'upstream' THEN true
+                        ELSE k.service = s.service
+                    END
             )
         )
 ),
@@ -117,14 +129,26 @@ spread AS (
     WHERE k.bin < 0 AND k.age_s <= $rtt_history_s AND k.rtt_ms > 0 AND k.lost < k.sent
     GROUP BY k.vantage, k.target, k.kind, k.family
 ),
+common AS (
+    SELECT
+        k.vantage, k.kind, k.family, k.bin,
+        greatest(percentile_cont(0.5) WITHIN GROUP (ORDER BY ln(k.rtt_ms) - m.log_median), 0) AS lag
+    FROM kept AS k
+    INNER JOIN middle AS m
+        ON k.vantage = m.vantage AND k.target = m.target
+        AND k.kind = m.kind AND k.family = m.family
+    WHERE k.is_control AND k.rtt_ms > 0 AND k.lost < k.sent AND m.answers >= $slow_min_history
+    GROUP BY k.vantage, k.kind, k.family, k.bin
+    HAVING count(DISTINCT k.target) >= $slow_min_controls
+),
 timed AS (
     SELECT
         k.*,
         coalesce(
             m.answers >= $slow_min_history
-            AND k.rtt_ms >= $slow_factor * exp(m.log_median)
-            AND k.rtt_ms >= exp(m.log_median) + $slow_excess_ms
-            AND ln(k.rtt_ms) - m.log_median
+            AND k.rtt_ms >= $slow_factor * exp(m.log_median + coalesce(c.lag, 0))
+            AND k.rtt_ms >= exp(m.log_median + coalesce(c.lag, 0)) + $slow_excess_ms
+            AND ln(k.rtt_ms) - m.log_median - coalesce(c.lag, 0)
                 > $slow_z * greatest($mad_to_sigma * d.deviation, $slow_spread_floor),
             false
         ) AS is_slow
@@ -135,6 +159,8 @@ timed AS (
     LEFT JOIN spread AS d
         ON k.vantage = d.vantage AND k.target = d.target
         AND k.kind = d.kind AND k.family = d.family
+    LEFT JOIN common AS c
+        ON k.vantage = c.vantage AND k.kind = c.kind AND k.family = c.family AND k.bin = c.bin
 ),
 parts AS (
     SELECT

@@ -1,4 +1,5 @@
 -- How densely history is filled: cells per target, over how many bins. The window is held against it.
+-- A check that its vantage point could not send (sent = 0) filled no cell, then as now.
 SELECT service, component, count(*) AS cells, min(bin) AS first_bin
 FROM (
     SELECT DISTINCT
@@ -14,6 +15,7 @@ FROM (
         AND slot_at >= $density_since AND slot_at < $since
         AND (received_at IS NULL OR received_at <= $as_of)
         AND service = $service
+        AND sent > 0
 ) AS filled
 GROUP BY service, component
 ORDER BY service, component

@@ -17,7 +17,7 @@ import numpy as np
 from analysis.core import outcomes
 from analysis.core.baseline import HALF_LIFE_S
 from analysis.core.block import Block, Channel, Counts, Floats, Target, Vantage
-from analysis.core.masks import prefix_key
+from analysis.core.masks import lay_out, prefix_key
 from analysis.store.questions import ask, ask_arrays
 from proto.model import Failure, Kind, Operation, Role, SoundingsError
 
@@ -79,7 +79,9 @@ def read_block(con: duckdb.DuckDBPyConnection, window: Window, *, service: str) 
     targets = _targets(ask(con, "targets", whole), service)
     vantages = tuple(Vantage(*row) for row in ask(con, "vantages", whole))
     bin_s = _bin_s(ask(con, "grid", whole)[0][0])
+    anchors = lay_out(targets, service=service, component=None).anchors
     values |= {"bin_s": bin_s, "service": service, **_numbered(targets, vantages)}
+    values |= {"controls": anchors.tolist()}
     values |= _signatures(ask(con, "signatures", whole))
     counted = ask_arrays(con, "counts", values)
     channels, channel = _channels(counted)
@@ -122,6 +124,7 @@ def _values(window: Window) -> dict[str, Any]:
         "slow_excess_ms": outcomes.SLOW_EXCESS_MS,
         "slow_spread_floor": outcomes.SLOW_SPREAD_FLOOR,
         "slow_min_history": outcomes.SLOW_MIN_HISTORY,
+        "slow_min_controls": outcomes.SLOW_MIN_CONTROLS,
         "rtt_history_s": RTT_HISTORY_S,
         "heartbeat_slack_s": HEARTBEAT_SLACK_S,
         "mad_to_sigma": outcomes.MAD_TO_SIGMA,
