@@ -24,6 +24,7 @@ from probe.core.explaintarget import Asked, check_of
 from probe.core.outcome import Outcome
 from probe.exits import Exit
 from probe.io.clock import wall_us
+from probe.io.leaf import read_leaf
 from probe.io.state import DEFAULT_STATE
 from probe.settings import Settings, load_settings
 from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_check
@@ -197,4 +198,7 @@ def _explained(check: Check, outcome: Outcome, box: Toolbox) -> Explained:
         ("user_agent", settings.user_agent),
         ("kernel receive stamps", "honest" if box.stamps_warm else "not to be had here"),
     )
-    return Explained(check=check, outcome=outcome, allowed=box.allowed, config=config)
+    leaves = tuple(read_leaf(certificate) for certificate in outcome.certificates)
+    return Explained(
+        check=check, outcome=outcome, leaves=leaves, allowed=box.allowed, config=config
+    )

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any, Final
 
 from probe.core.address import Network, is_inside, parse_address, special_use
 from probe.core.outcome import Attempt, Outcome
-from proto.model import Check, Kind, Reason, Result, State
+from proto.model import Check, Kind, Operation, Reason, Result, State
 
 GOOD, FAILED, NOT_RUN = 0, 1, 9
 NOT_RUN_MARK: Final = "not run"  # how the sentence of a step begins that was not taken
+NAMES_SHOWN: Final = 3
+"""Names shown of one certificate: shared hosts have hundreds."""
+
+AGAIN: Final = (
+    "     asked again without verifying: what follows shows what is behind, it decides nothing"
+)
 _INDENT: Final = "  "
 _TIMES: Final = (
     ("resolve", "resolve_us"),
@@ -28,11 +35,23 @@ _TIMES: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """What a certificate says of itself; nothing but its fingerprint when it cannot be read."""
+
+    sha256: str  # hex
+    names: tuple[str, ...] = ()  # that it is made out to
+    issuer: str | None = None
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
     """One run with everything needed to understand it."""
 
     check: Check
     outcome: Outcome
+    leaves: tuple[Leaf, ...]  # of the certificates that were shown, in that order
     allowed: tuple[Network, ...]
     config: tuple[tuple[str, str], ...]  # names and values in force, in the order to show
 
@@ -106,24 +125,25 @@ def _facts(explained: Explained) -> list[str]:
         _dns_line(row),
         _http_line(row),
         _tls_line(row),
+        *(_leaf_line(leaf) for leaf in explained.leaves),
     )
     return [f"{_INDENT}{line}" for line in groups if line]
 
 
 def _times_line(row: Result) -> str:
     times = [(name, getattr(row, column)) for name, column in _TIMES]
-    known = [f"{name} {show_us(us)}" for name, us in times if us is not None]
-    clock = "" if row.stamp_source is None else f" (clock: {row.stamp_source.value})"
-    return ", ".join(known) + clock if known else ""
+    return ", ".join(f"{name} {show_us(us)}" for name, us in times if us is not None)
 
 
 def _round_trip_line(row: Result) -> str:
     if row.rtt_us_median is None or row.rtt_us_min is None or row.rtt_us_max is None:
         return ""
+    clock = "" if row.stamp_source is None else f" (clock: {row.stamp_source.value})"
     if row.rtt_us_min == row.rtt_us_max:
-        return f"round trip {show_us(row.rtt_us_median)}"
+        return f"round trip {show_us(row.rtt_us_median)}{clock}"
     span = f"{show_us(row.rtt_us_min)} to {show_us(row.rtt_us_max)}"
-    return f"round trip {show_us(row.rtt_us_median)}, {span}, {row.sent - row.lost} of {row.sent}"
+    got = f"{row.sent - row.lost} of {row.sent}"
+    return f"round trip {show_us(row.rtt_us_median)}, {span}, {got}{clock}"
 
 
 def _dns_line(row: Result) -> str:
@@ -150,10 +170,27 @@ def _tls_line(row: Result) -> str:
     return f"{row.tls_version or 'TLS'}, certificate {verdict}{leaf}"
 
 
+def _leaf_line(leaf: Leaf) -> str:
+    if leaf.valid_from is None or leaf.valid_until is None:
+        return "that certificate cannot be read"
+    names = ", ".join(leaf.names[:NAMES_SHOWN]) or "nobody"
+    more = len(leaf.names) - NAMES_SHOWN
+    names += f" and {more} more" if more > 0 else ""
+    span = f"{leaf.valid_from:%Y-%m-%d %H:%M} to {leaf.valid_until:%Y-%m-%d %H:%M} UTC"
+    return _printable(f"made out to {names}; by {leaf.issuer}; valid {span}")
+
+
+def _printable(text: str) -> str:
+    """The text without what would drive a terminal: a stranger wrote it."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def _steps(attempts: Sequence[Attempt]) -> list[str]:
     """One block per step: what, how long by which clock, where; then what decided."""
     lines: list[str] = []
     for number, attempt in enumerate(attempts, start=1):
+        if number > 1 and _asks_again(attempts[number - 2], attempt):
+            lines.append(AGAIN)
         time = "" if attempt.elapsed_us is None else show_us(attempt.elapsed_us)
         clock = "" if attempt.stamp_source is None else attempt.stamp_source.value
         word = _word(attempt)
@@ -162,6 +199,12 @@ def _steps(attempts: Sequence[Attempt]) -> list[str]:
         detail = f" ({attempt.detail})" if attempt.detail else ""
         lines.append(f"     {attempt.classified_by}{detail}")
     return lines
+
+
+def _asks_again(before: Attempt, now: Attempt) -> bool:
+    """After a bad certificate one more connection looks at what is behind it."""
+    failed = before.operation is Operation.TLS and before.failure is not None
+    return failed and now.operation is Operation.CONNECT
 
 
 def _word(attempt: Attempt) -> str:
@@ -186,10 +229,17 @@ def as_data(explained: Explained) -> dict[str, Any]:
         "check": _known(explained.check),
         "result": _known(explained.outcome.result),
         "attempts": [_known(attempt) for attempt in explained.outcome.attempts],
-        "certificates": [certificate.sha256 for certificate in explained.outcome.certificates],
+        "certificates": [_leaf_data(leaf) for leaf in explained.leaves],
         "policy": policy_sentence(explained),
         "config": dict(explained.config),
     }
+
+
+def _leaf_data(leaf: Leaf) -> dict[str, Any]:
+    span = {"valid_from": leaf.valid_from, "valid_until": leaf.valid_until}
+    found = {"sha256": leaf.sha256, "names": list(leaf.names), "issuer": leaf.issuer}
+    found |= {name: None if at is None else at.isoformat() for name, at in span.items()}
+    return {name: content for name, content in found.items() if content is not None}
 
 
 def _known(value: Check | Result | Attempt) -> dict[str, Any]:

@@ -74,8 +74,9 @@ async def resolver(**answers: str) -> AsyncIterator[str]:
 
 def steps_in(page: str) -> list[str]:
     """Operation and word of each step on a page."""
-    lines = page.split("\nsteps\n")[1].split("\n\n", maxsplit=1)[0].splitlines()[::2]
-    return [f"{line.split()[1]} {line[35:].split()[0]}" for line in lines]
+    lines = page.split("\nsteps\n")[1].split("\n\n", maxsplit=1)[0].splitlines()
+    heads = [line for line in lines if line[:3].strip().isdigit()]
+    return [f"{line.split()[1]} {line[35:].split()[0]}" for line in heads]
 
 
 async def test_check_of_a_name(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from probe.core.explain import Explained, as_data, exit_code, policy_sentence, render
+from probe.core.explain import AGAIN, Explained, Leaf, as_data, exit_code, policy_sentence, render
 from probe.core.explaintarget import Asked, check_of
 from probe.core.outcome import Attempt, Outcome, blank_row, not_run
 from proto.model import (
-    Certificate,
     Failure,
     Operation,
     Reason,
@@ -43,14 +43,14 @@ def page(target: str, *steps: Attempt, config: Any = CONFIG, **row: Any) -> Expl
     check = check_of(Asked(target=target))
     made = replace(blank_row(check), **{"sent": 1, **row})
     outcome = Outcome(result=made, attempts=steps)
-    return Explained(check=check, outcome=outcome, allowed=ALLOWED, config=config)
+    return Explained(check=check, outcome=outcome, leaves=(), allowed=ALLOWED, config=config)
 
 
 def barred(target: str, reason: Reason, why: str) -> Explained:
     """One run that did not take place."""
     check = check_of(Asked(target=target))
     outcome = not_run(check, reason=reason, why=why)
-    return Explained(check=check, outcome=outcome, allowed=(), config=CONFIG)
+    return Explained(check=check, outcome=outcome, leaves=(), allowed=(), config=CONFIG)
 
 
 EXPIRED = page(
@@ -95,8 +95,8 @@ EXPIRED = page(
 EXPIRED_PAGE = """\
 https://x.test:8443/live  (http over IPv4 at 198.18.0.10:8443)
 FAILED: tls_expired at tls
-  resolve 0.412 ms, connect 20.100 ms, tls 20.400 ms, first byte 11.200 ms, total 1.252 s (clock: tcp_info)
-  round trip 20.100 ms
+  resolve 0.412 ms, connect 20.100 ms, tls 20.400 ms, first byte 11.200 ms, total 1.252 s
+  round trip 20.100 ms (clock: tcp_info)
   dns rcode 0, TTL 30 s: 198.18.0.10 198.18.0.11
   HTTP/1.1 200, 5 bytes of body, location /x, edge via:edge-7
   TLSv1.3, certificate not good (verify code 10), sha256 abababababababab…
@@ -118,6 +118,45 @@ config
   timeout_s = 5
   resolvers = 192.0.2.53
 """
+
+
+LEAF = Leaf(
+    sha256="ab" * 32,
+    names=("x.test", "y.test", "z.test", "192.0.2.1"),
+    issuer="CN=A\x1b[31m",
+    valid_from=datetime(2026, 11, 1, tzinfo=UTC),
+    valid_until=datetime(2026, 11, 20, 12, 30, tzinfo=UTC),
+)
+
+
+SIGNED = "; by CN=A\\x1b[31m; valid 2026-11-01 00:00 to 2026-11-20 12:30 UTC"
+
+
+@pytest.mark.parametrize(
+    ("leaf", "line"),
+    [
+        (LEAF, f"made out to x.test, y.test, z.test and 1 more{SIGNED}"),
+        (replace(LEAF, names=()), f"made out to nobody{SIGNED}"),
+        (Leaf(sha256="ab" * 32), "that certificate cannot be read"),
+    ],
+)
+def test_certificate_line(leaf: Leaf, line: str) -> None:
+    """Whose it is, from whom and for how long, without letting a stranger drive the terminal."""
+    page_shown = render(replace(EXPIRED, leaves=(leaf,)), with_steps=False)
+    assert page_shown.splitlines()[-1] == f"  {line}"
+
+
+def test_second_look_is_announced() -> None:
+    """The connection after a bad certificate is told apart from the one that decided."""
+    steps = (
+        step(Operation.TLS, failure=Failure.TLS_EXPIRED),
+        step(Operation.CONNECT),
+        step(Operation.TLS),
+        step(Operation.CONNECT),
+    )
+    lines = render(page("https://x.test", *steps), with_steps=True).splitlines()
+    assert lines.count(AGAIN) == 1
+    assert lines[lines.index(AGAIN) + 1].startswith("  2  connect")
 
 
 def test_whole_page() -> None:
@@ -210,9 +249,8 @@ def test_exit_codes() -> None:
 
 def test_data() -> None:
     """The data hold the same as the page, in the vocabulary, without what is not known."""
-    leaf = Certificate("ab" * 32, b"der")
-    outcome = replace(EXPIRED.outcome, certificates=(leaf,))
-    data = json.loads(json.dumps(as_data(replace(EXPIRED, outcome=outcome))))
+    leaves = (LEAF, Leaf(sha256="cd" * 32))
+    data = json.loads(json.dumps(as_data(replace(EXPIRED, leaves=leaves))))
     assert data["target"] == "https://x.test:8443/live"
     assert data["check"]["use_tls"] is True
     assert data["result"]["failure"] == "tls_expired"
@@ -226,6 +264,15 @@ def test_data() -> None:
         "classified_by": "verify code 10: expired -> tls_expired",
         "detail": "certificate has expired",
     }
-    assert data["certificates"] == ["ab" * 32]
+    assert data["certificates"] == [
+        {
+            "sha256": "ab" * 32,
+            "names": ["x.test", "y.test", "z.test", "192.0.2.1"],
+            "issuer": "CN=A\x1b[31m",
+            "valid_from": "2026-11-01T00:00:00+00:00",
+            "valid_until": "2026-11-20T12:30:00+00:00",
+        },
+        {"sha256": "cd" * 32, "names": []},
+    ]
     assert data["config"] == dict(CONFIG)
     assert data["policy"].startswith("198.18.0.10 is benchmarking")
