@@ -20,10 +20,8 @@ from analysis.core.taxonomy import VerdictClass
 from analysis.core.verdict import Verdict
 from analysis.store.evidence import evidence_of
 from analysis.store.reading import NoSuchServiceError, Window, read_block
-from coordinator.core.blindness import with_own_fault
 from coordinator.core.revision import JUDGE_ALL_BELOW, Subject, chosen
 from coordinator.store import serving
-from coordinator.store.judgements import own_refusals
 
 HISTORY: Final = timedelta(days=1)
 """What live judging compares with: a day has every hour once, and costs a twelfth of the most that
@@ -72,17 +70,7 @@ def _judge_service(cursor: Any, asked: WindowAsked, subjects: Sequence[Subject])
     if block is None:
         return []
     found = [judge(block, service=one.service, component=one.component) for one in subjects]
-    if any("missing_data" in verdict.reasons for verdict in found):
-        found = _with_own_faults(cursor, asked, found)
     return [_with_evidence(cursor, verdict) for verdict in found]
-
-
-def _with_own_faults(cursor: Any, asked: WindowAsked, verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Where nobody could measure: did their own systems refuse?"""
-    reports, sql = own_refusals(
-        cursor, from_us=asked.from_us, to_us=asked.to_us, as_of_us=asked.as_of_us
-    )
-    return [with_own_fault(verdict, reports, sql=sql) for verdict in verdicts]
 
 
 def _with_evidence(cursor: Any, verdict: Verdict) -> Verdict:

@@ -74,6 +74,19 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnReport:
+    """What one vantage point sent in the window: attempts, over how many targets, and what stopped it.
+
+    `failure` is the refusal of its own system (local_*) that it met most; None = none.
+    """
+
+    vantage: str
+    attempts: int
+    targets: int
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """All that one judgement may look at.
 
@@ -81,6 +94,7 @@ class Block:
     `history_cells` counts the cells (vantage, target, channel, bin) of history, and `history_bins`
     over how many bins they lie: the density that the window is held against.
     `heartbeat` says of each vantage whether it was heard during the window; None = nobody knows.
+    `reports` are of the vantage points that reported anything in the window, refusals included.
     """
 
     scenario: str | None
@@ -97,6 +111,7 @@ class Block:
     history_cells: Floats
     history_bins: int
     heartbeat: tuple[bool | None, ...]
+    reports: tuple[OwnReport, ...] = ()
 
     @property
     def end(self) -> datetime:

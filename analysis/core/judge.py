@@ -15,6 +15,7 @@ import numpy as np
 from analysis.core import health
 from analysis.core.atoms import Atom, Evidence, target_atoms
 from analysis.core.baseline import Baseline, learn
+from analysis.core.blindness import with_own_fault
 from analysis.core.block import Block, Bools, Counts, Floats
 from analysis.core.certify import certified
 from analysis.core.conclude import NOT_PROBED, Finding, Weighing, conclude, nothing
@@ -40,6 +41,11 @@ CUT_OFF_SHARE = 0.6  # of the controls that a vantage must miss before it is cal
 
 def judge(block: Block, *, service: str, component: str | None) -> Verdict:
     """The verdict on a component (None = the whole service) over the block's window."""
+    verdict = _judge_rows(block, service=service, component=component)
+    return with_own_fault(verdict, block.reports)
+
+
+def _judge_rows(block: Block, *, service: str, component: str | None) -> Verdict:
     layout = lay_out(block.targets, service=service, component=component)
     if not layout.subjects:
         return nothing(block, service, component=component, reason=NOT_PROBED)

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.core import outcomes
 from analysis.core.baseline import HALF_LIFE_S
-from analysis.core.block import Block, Channel, Counts, Floats, Target, Vantage
+from analysis.core.block import Block, Channel, Counts, Floats, OwnReport, Target, Vantage
 from analysis.core.masks import lay_out, prefix_key
 from analysis.store.questions import ask, ask_arrays
 from proto.model import Failure, Kind, Operation, Role, SoundingsError
@@ -103,6 +103,10 @@ def read_block(con: duckdb.DuckDBPyConnection, window: Window, *, service: str) 
         history_cells=cells,
         history_bins=bins,
         heartbeat=_heartbeats(con, values, vantages),
+        reports=tuple(
+            OwnReport(vantage=vantage, attempts=attempts, targets=measured, failure=failure)
+            for vantage, attempts, measured, failure in ask(con, "own_refusals", values)
+        ),
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import duckdb
 
 from analysis.core.verdict import Interval, Verdict
-from coordinator.core.blindness import Report
 from coordinator.core.revision import Revision, Subject, changes_answer, next_revision, verdict_id
 from coordinator.core.watermark import Stage
 from coordinator.store.rollup import micros, utc
@@ -114,27 +113,6 @@ def unanswered_windows(
     given = {"since": utc(since_us), "bin_s": bin_us // 1_000_000, "width_us": width_us}
     found = connection.execute(statement("unanswered_windows"), given).fetchall()
     return frozenset(start for (start,) in found)
-
-
-def own_refusals(
-    connection: duckdb.DuckDBPyConnection, *, from_us: int, to_us: int, as_of_us: int
-) -> tuple[tuple[Report, ...], str]:
-    """What each vantage point reported in a window, and the question as one can ask it again."""
-    given = {"from": utc(from_us), "to": utc(to_us), "as_of": utc(as_of_us)}
-    found = connection.execute(statement("own_refusals"), given).fetchall()
-    reports = tuple(
-        Report(vantage=vantage, attempts=attempts, targets=targets, failure=failure)
-        for vantage, attempts, targets, failure in found
-    )
-    return reports, _written_out("own_refusals", given)
-
-
-def _written_out(name: str, given: Mapping[str, datetime]) -> str:
-    """A statement with its stamps written in, for people; it is never run in this form."""
-    text = statement(name)
-    for key, value in given.items():
-        text = text.replace(f"${key}", f"TIMESTAMP '{value.isoformat(sep=' ')}'")
-    return text
 
 
 def record_incidents(

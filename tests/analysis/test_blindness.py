@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from analysis.core.blindness import with_own_fault
+from analysis.core.block import OwnReport
 from analysis.core.taxonomy import VerdictClass
 from analysis.core.verdict import Scope, Verdict
-from coordinator.core.blindness import Report, with_own_fault
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,14 +41,14 @@ def _verdict(*reasons: str, verdict_class: VerdictClass = VerdictClass.INSUFFICI
     )
 
 
-def _report(vantage: str = "v1", **changes: object) -> Report:
+def _report(vantage: str = "v1", **changes: object) -> OwnReport:
     base = {"vantage": vantage, "attempts": 0, "targets": 12, "failure": "local_no_route"}
-    return Report(**{**base, **changes})  # type: ignore[arg-type]  # the changes name its fields
+    return OwnReport(**{**base, **changes})  # type: ignore[arg-type]  # the changes name its fields
 
 
 def test_refusals_of_its_own_are_the_vantage_points_fault() -> None:
-    """The verdict turns local, names the vantage point and why, and carries its question."""
-    found = with_own_fault(_verdict("missing_data"), [_report()], sql="SELECT 1")
+    """The verdict turns local, names the vantage point and why."""
+    found = with_own_fault(_verdict("missing_data"), [_report()])
     assert found.verdict_class is found.source_class is VerdictClass.VANTAGE_LOCAL
     assert found.target_class is VerdictClass.INSUFFICIENT
     assert found.scope.vantages == ("v1",)
@@ -56,17 +57,14 @@ def test_refusals_of_its_own_are_the_vantage_points_fault() -> None:
         "send on, a local disruption."
     )
     assert sum(found.posterior.values()) == pytest.approx(1.0)
-    assert found.evidence[0].sql == "SELECT 1"
 
 
 def test_several_blind_vantage_points_are_counted() -> None:
     """More than one is named by number; an unknown word still makes a sentence."""
-    both = with_own_fault(
-        _verdict("missing_data", "component"), [_report("v2"), _report("v1")], sql=""
-    )
+    both = with_own_fault(_verdict("missing_data", "component"), [_report("v2"), _report("v1")])
     assert both.scope.vantages == ("v1", "v2")
     assert "all 2 vantage points, not with x web" in both.sentence
-    odd = with_own_fault(_verdict("missing_data"), [_report(failure="local_new")], sql="")
+    odd = with_own_fault(_verdict("missing_data"), [_report(failure="local_new")])
     assert "its own system refuses to send" in odd.sentence
 
 
@@ -80,15 +78,15 @@ def test_several_blind_vantage_points_are_counted() -> None:
         [_report(), _report("v2", attempts=5)],
     ],
 )
-def test_any_attempt_or_doubt_leaves_the_verdict_alone(reports: list[Report]) -> None:
+def test_any_attempt_or_doubt_leaves_the_verdict_alone(reports: list[OwnReport]) -> None:
     """One attempt, no refusal, too few targets, or one that sees: nothing is overruled."""
     verdict = _verdict("missing_data")
-    assert with_own_fault(verdict, reports, sql="") is verdict
+    assert with_own_fault(verdict, reports) is verdict
 
 
 def test_a_verdict_that_rests_on_attempts_is_never_replaced() -> None:
     """Only missing data are explained, nothing that was judged."""
     judged = _verdict("missing_data", verdict_class=VerdictClass.HEALTHY)
     gated = _verdict("few_groups")
-    assert with_own_fault(judged, [_report()], sql="") is judged
-    assert with_own_fault(gated, [_report()], sql="") is gated
+    assert with_own_fault(judged, [_report()]) is judged
+    assert with_own_fault(gated, [_report()]) is gated
