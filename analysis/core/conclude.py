@@ -229,17 +229,32 @@ def _scope(
     mask = finding.atom.mask & layout.service
     named = mask if mask.any() else np.isin(np.arange(len(mask)), layout.subjects)
     first = block.targets[layout.subjects[0]]
-    rows = weighing.rows.where(named[weighing.rows.target])
-    families = {block.channels[int(i)].family for i in np.unique(rows.channel)}
     return Scope(
         service=first.service,
         components=tuple(block.targets[int(i)].component for i in np.flatnonzero(named)),
-        families=tuple(sorted(one for one in families if one is not None)),
+        families=_families(block, weighing, named),
         prefix=first.prefix,
         vantages=source.vantages if source else (),
         asns=source.asns if source else (),
         countries=source.countries if source else (),
     )
+
+
+def _families(block: Block, weighing: Weighing, named: Bools) -> tuple[int, ...]:
+    """Address families that fail at the named targets; all that were measured where none stands out."""
+    of = np.array([channel.family or 0 for channel in block.channels])
+    rows = weighing.rows.where(named[weighing.rows.target])
+    measured = [int(one) for one in np.unique(of[rows.channel]) if one]
+    failing = [
+        family
+        for family in measured
+        if not is_clean(
+            failed_share(
+                block, weighing.baseline, rows=rows.where(of[rows.channel] == family), targets=named
+            )
+        )
+    ]
+    return tuple(failing or measured)
 
 
 def _seen(

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.core.claim import LIMITS, ORDINARY, ClaimSheet
 from analysis.core.incident import Incident
-from analysis.core.taxonomy import CODE, LEAVES
+from analysis.core.taxonomy import CODE, LEAVES, VerdictClass
 from analysis.core.verdict import Interval, Verdict, stamp_text
 
 
@@ -27,25 +27,33 @@ def _facts(verdict: Verdict) -> list[tuple[str, str]]:
     sure = "" if verdict.probability is None else f", probability {verdict.probability:.2f}"
     code = CODE.get(verdict.verdict_class)
     named = verdict.verdict_class.value + (f" [{code}]" if code else "")
-    lies = verdict.certified_f
     return [
         ("level", verdict.level.value),
         ("class", f"{named}{sure}"),
         ("target", verdict.target_class.value),
         ("source", verdict.source_class.value),
         ("scope", verdict.scope.to_text()),
+        ("over", " and ".join(f"IPv{family}" for family in verdict.scope.families)),
         ("window", f"{stamp_text(verdict.window_from)} to {stamp_text(verdict.window_to)}"),
         ("onset", _span(verdict.onset)),
         ("end", _span(verdict.end)),
         ("seen by", ", ".join(verdict.groups_for)),
         ("not by", ", ".join(verdict.groups_against)),
-        ("certified", "" if lies is None else f"holds with {lies} lying networks"),
+        ("certified", _certified(verdict)),
         ("reasons", ", ".join(verdict.reasons)),
         ("may be", "; ".join(verdict.mechanisms)),
         ("not observed", "; ".join(verdict.not_observed)),
         ("but", "; ".join(verdict.counter_evidence)),
         ("as of", f"{stamp_text(verdict.as_of)}, model {verdict.model_version}"),
     ]
+
+
+def _certified(verdict: Verdict) -> str:
+    """How many networks may lie; of a verdict that rests on too little to know, that."""
+    if verdict.target_class is VerdictClass.INSUFFICIENT:
+        return ""
+    lies = verdict.certified_f
+    return "not certified" if lies is None else f"holds with {lies} lying networks"
 
 
 def _span(interval: Interval | None) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from analysis.core.taxonomy import VerdictClass
 from analysis.core.verdict import Verdict
+from analysis.report.text import render_verdict
 from analysis.store import judge_store
+from analysis.store.evidence import evidence_of
 from tests.fakes import worlds
 from tests.fakes.faults import FAULTS
 from tests.fakes.stores import store_of, write_csv
@@ -69,22 +73,46 @@ def test_every_number_printed_is_the_answer_of_its_question(tmp_path: Path, trut
     con.close()
 
 
-def test_no_sentence_says_that_nobody_saw_it(tmp_path: Path) -> None:
-    """Failures of a tenth of the web attempts pass the mark nowhere: the line is left out."""
-
-    def mild(spot: worlds.Spot, chance: object) -> object:
-        if spot.kind != "http" or spot.bin % 10 != 3:
-            return False
-        return ("reply", "http_status", 500)
-
-    con, _ = _judged(tmp_path, worlds.only("spaces", mild))
+def test_half_of_the_networks_are_counted_as_half(tmp_path: Path) -> None:
+    """Seven of twelve networks see the fault, and seven are printed."""
     fault = worlds.seen_from(FAULTS["application_component"], range(64500, 64507))
-    other, half = _judged(tmp_path, fault)
-    assert "7 of 12 networks" in half.evidence[0].sentence
-    for verdict in (_judged(tmp_path, worlds.only("spaces", mild))[1], half):
-        assert not any(" 0 of " in one.sentence for one in verdict.evidence)
+    con, verdict = _judged(tmp_path, fault)
+    assert "7 of 12 networks" in verdict.evidence[0].sentence
     con.close()
-    other.close()
+
+
+def test_no_sentence_says_that_nobody_saw_it(tmp_path: Path) -> None:
+    """Where no network passes the mark, the line is left out instead of contradicting the verdict."""
+    con, verdict = _judged(tmp_path, None)
+    assert verdict.verdict_class is VerdictClass.HEALTHY
+    accused = replace(verdict, verdict_class=VerdictClass.APPLICATION_SERVICE)
+    assert not any("networks" in one.sentence for one in evidence_of(con, accused))
+    con.close()
+
+
+def test_a_fault_over_one_family_names_that_family(tmp_path: Path) -> None:
+    """Spaces answers 500 over IPv6 only: the verdict's scope and its text say IPv6."""
+    world = worlds.make_world(SEED, FAULTS["application_component"], vantages=12)
+    calm = worlds.make_world(SEED, vantages=12)
+    rows = [{**row, "family": 6} for row in world.rows()] + list(calm.rows())
+    con = store_of(write_csv(tmp_path / "rows.csv", rows))
+    since = worlds.START + timedelta(seconds=world.history_bins * world.bin_s)
+    until = since + timedelta(seconds=world.fault_bins * world.bin_s)
+    verdict = judge_store(con, service="x", component=None, window_from=since, window_to=until)
+    assert verdict.scope.components == ("spaces",)
+    assert verdict.scope.families == (6,)
+    assert "over         IPv6\n" in render_verdict(verdict)
+    con.close()
+
+
+def test_what_is_not_certified_is_said_to_be_not(tmp_path: Path) -> None:
+    """A verdict without a certificate says so; one that says nothing needs none."""
+    con, verdict = _judged(tmp_path, FAULTS["tls"])
+    assert "lying networks" in render_verdict(verdict)
+    assert "not certified" in render_verdict(replace(verdict, certified_f=None))
+    silent = replace(verdict, certified_f=None, target_class=VerdictClass.INSUFFICIENT)
+    assert "certified" not in render_verdict(silent)
+    con.close()
 
 
 def test_a_store_without_any_attempt_blames_the_vantage_points(tmp_path: Path) -> None:
