@@ -104,7 +104,7 @@ async def _calm(desk: Desk, *, judged: bool = False) -> None:
 
 
 def test_a_component_that_fails_is_named_within_its_own_bin(tmp_path: Path) -> None:
-    """After a calm half hour, a bin in which Spaces answers 503 gets an application verdict."""
+    """Spaces answers 503 for one bin after a calm half hour: it is named, its siblings are not."""
 
     async def body(desk: Desk) -> None:
         await _calm(desk)
@@ -117,6 +117,8 @@ def test_a_component_that_fails_is_named_within_its_own_bin(tmp_path: Path) -> N
         )
         classes = {row[0]: row[1:3] for row in found}
         assert classes["spaces"] == classes[None] == ("application", "application_component")
+        assert classes["web"] == classes["api"] == ("healthy", "healthy")
+        assert set(desk.ask("SELECT DISTINCT component FROM incidents")) == {("spaces",), (None,)}
         assert {row[3:] for row in found} == {(1, "provisional")}
         bodies = desk.ask("SELECT body FROM verdicts WHERE component = 'spaces'")
         assert all(json.loads(text)["component"] == "spaces" for (text,) in bodies)
