@@ -78,7 +78,7 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Torn]:
                 what="a verdict to turn",
                 timeout_s=REVISED_WITHIN_S,
             )
-            assert world.stop_coordinator() == 0
+            assert world.stop_coordinator() == 0, world.coordinator.log_tail()
             yield Torn(world.database, acked(world), reconnected)
 
 
