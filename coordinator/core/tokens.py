@@ -90,12 +90,12 @@ def redeem(token: Token | None, *, secret: bytes, csr_der: bytes, now_us: int) -
     stored = token.secret_sha256 if token else bytes(32)
     right = hmac.compare_digest(hashlib.sha256(secret).digest(), stored)
     if token is None or not right:
-        return Refused("token unknown; make a new one with `soundings coordinator token create`")
+        return Refused("token unknown")
     csr_sha256 = hashlib.sha256(csr_der).digest()
     if token.used_by is not None:
         if token.used_by == csr_sha256:
             return Granted(token, again=True)
-        return Refused("token already used by another key; make a new token for this probe")
+        return Refused("token already used by another key")
     if now_us >= token.expires_at_us:
-        return Refused("token expired; make a new one with `soundings coordinator token create`")
+        return Refused("token expired")
     return Granted(token, again=False)

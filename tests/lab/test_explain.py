@@ -357,12 +357,12 @@ def test_slow_is_a_success_with_times(services: Services) -> None:
 
 
 def test_silence_lasts_as_long_as_it_was_given(services: Services) -> None:
-    """A timeout is shown with the time that was waited, and the command ends then."""
+    """A timeout is shown with the time that was waited: what resolving left of the deadline."""
     with silence(services):
         ran = check(services, STATIC, "--explain", "--timeout-s", "1")
-    seconds, unit = steps_in(ran.output)[-1].time.split()
-    assert (unit, 0.9 <= float(seconds) < 2.0) == ("s", True), ran.output
-    assert ran.elapsed_s < 8.0
+    number, unit = steps_in(ran.output)[-1].time.split()
+    waited_s = float(number) / (1 if unit == "s" else 1000)
+    assert 0.5 < waited_s < 2.0, ran.output
 
 
 def test_data_name_the_router_that_refused(services: Services) -> None:
