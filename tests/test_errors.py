@@ -10,24 +10,30 @@ from __future__ import annotations
 import base64
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import pytest
 
 from coordinator.exits import Exit as CoordinatorExit
 from probe.exits import Exit as ProbeExit
+from tests.fakes.commands import (
+    ROOT,
+    WAIT_S,
+    Ended,
+    apart,
+    command,
+    line_with,
+    run,
+    running,
+    soundings,
+    terminated,
+)
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-WAIT_S: Final = 60.0  # for one line of a log, on a machine that does much else
 CONFIG: Final = """
 [coordinator]
 fleet = "127.0.0.1:{fleet}"
@@ -58,56 +64,6 @@ class House:
     def token(self) -> str:
         """A fresh token."""
         return soundings("coordinator", "token", "create", "--data", self.data).stdout.strip()
-
-
-def soundings(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run the one command to its end."""
-    return run(command(*words))
-
-
-def command(*words: object) -> list[str]:
-    """The one command as it is started."""
-    return [sys.executable, "-m", "soundings", *map(str, words)]
-
-
-def run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a program from the checkout."""
-    return subprocess.run(
-        argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=WAIT_S
-    )
-
-
-@contextmanager
-def running(argv: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program whose both outputs go to a file; killed at the end if it still runs."""
-    with log.open("ab") as out:
-        process = subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=out)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def line_with(log: Path, words: str, *, process: subprocess.Popen[bytes], after: str = "") -> str:
-    """Wait for a line of a log that holds these words, below the line `after`."""
-    deadline_s = time.monotonic() + WAIT_S
-    while True:
-        ended = process.poll() is not None
-        text = log.read_text()
-        text = text[text.find(after) + len(after) :]
-        found = [line for line in text.splitlines() if words in line]
-        if found:
-            return found[0]
-        assert not ended, f"it ended without saying {words!r}:\n{log.read_text()}"
-        assert time.monotonic() < deadline_s, log.read_text()
-        os.sched_yield()
-
-
-def terminated(process: subprocess.Popen[bytes]) -> int:
-    """Exit code after SIGTERM."""
-    process.send_signal(signal.SIGTERM)
-    return process.wait(WAIT_S)
 
 
 def documented() -> dict[int, str]:
@@ -141,21 +97,19 @@ def changed(token: str, at: int) -> str:
     return TOKEN_PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def enrolled(house: House, state: Path, toml: str = "") -> subprocess.CompletedProcess[str]:
+def enrolled(house: House, state: Path, toml: str = "") -> Ended:
     """Enrol a fresh probe with this probe.toml."""
     state.mkdir()
     (state / "probe.toml").write_text(toml)
     return enrol(house, state, house.token())
 
 
-def enrol(house: House, state: Path, token: str) -> subprocess.CompletedProcess[str]:
+def enrol(house: House, state: Path, token: str) -> Ended:
     """Enrol with this token."""
     return soundings("probe", "enrol", "--coordinator", house.enrol, "--state", state, token)
 
 
 # --- Faults that end a command --------------------------------------------------------------------
-
-Ended: TypeAlias = subprocess.CompletedProcess[str]
 
 
 def with_file(path: Path, text: str) -> Path:
@@ -324,17 +278,6 @@ def _listed_offset_ms(house: House, probe_id: str) -> float:
 
 
 # --- Faults that need namespaces of their own -----------------------------------------------------
-
-
-def apart(*options: str, script: str, words: Sequence[object]) -> list[str]:
-    """A shell script in new namespaces, its words $1 and on. Skips where those are not permitted."""
-    around = ["unshare", "--map-root-user", *options]
-    trial = run([*around, "true"])
-    if trial.returncode != 0 and os.environ.get("LAB_REQUIRED") != "1":
-        pytest.skip(f"namespaces are not permitted here: {trial.stderr.strip()}")
-    assert trial.returncode == 0, trial.stderr
-    return [*around, "sh", "-ec", f"PATH=$PATH:/usr/sbin:/sbin; {script}", "sh", *map(str, words)]
-
 
 TINY: Final = 'mount -t tmpfs -o size=64k tmpfs "$1"'
 FILL: Final = 'head -c 1m /dev/zero >"$1/other" 2>/dev/null || true'
