@@ -29,11 +29,11 @@ from deploy.lab.delay import start_delays
 from deploy.lab.demo_report import Finding, compare, compare_around, render
 from deploy.lab.faults.base import wall_clock_us
 from deploy.lab.ground import Ground, LoopbackGround, NamespaceGround
+from deploy.lab.internet import internet
 from deploy.lab.network import Network
 from deploy.lab.relay import page_url
 from deploy.lab.scenario import Scenario
 from deploy.lab.services import LabError
-from deploy.lab.topology import Topology
 from deploy.lab.world import World, open_world
 
 #: After the watch, how long to wait until the live verdict covers its end: watermark, a bin, slack.
@@ -230,11 +230,11 @@ def _stay(world: World, asked: Asked, say: Callable[[str], None]) -> None:
 @contextlib.contextmanager
 def _ground(asked: Asked, say: Callable[[str], None]) -> Iterator[Ground]:
     if asked.world == "loopback":
-        topology = Topology.internet(vantages_per_access=LOOPBACK_VANTAGES, crowd=1)
+        topology = internet(vantages_per_access=LOOPBACK_VANTAGES, crowd=1)
         say(f"loopback world: {len(topology.vantages)} probes, addresses in 127.64.0.0/16")
         yield LoopbackGround(topology)
         return
-    with Network(Topology.internet()) as network:
+    with Network(internet()) as network:
         delays = start_delays(network, seed=asked.scenario.seed)
         topology = network.topology
         countries = {topology.machine(vantage).country for vantage in topology.vantages}

@@ -124,10 +124,14 @@ class _Builder:
         return TRANSITS[first], TRANSITS[(first + 1) % len(TRANSITS)]
 
 
-def build(
-    countries: tuple[str, ...], access_per_country: int, vantages_per_access: int, crowd: int
+def internet(
+    *,
+    countries: tuple[str, ...] = ("DE", "GB", "IN", "BR", "NG", "JP"),
+    access_per_country: int = 2,
+    vantages_per_access: int = 2,
+    crowd: int = 4,
 ) -> Topology:
-    """Make the internet of this module's table."""
+    """Make the internet of this module's table; the defaults are the demo's."""
     builder = _Builder()
     for number, name in enumerate(TRANSITS):
         asn = _TRANSIT_ASN + number

@@ -1,6 +1,6 @@
 """The lab's internet, running: one namespace per machine, real links, real routes.
 
-    with Network(Topology.internet()) as network:
+    with Network(internet()) as network:
         network.run("v01", ["ping", "-c1", network.topology.address("x-live")])
 
 Only works inside the sandbox (`namespace.enter_sandbox`). A network is cheap (a tenth of a second

@@ -119,19 +119,6 @@ class Topology:
         default_factory=dict
     )  # vantage -> resolver machines
 
-    @staticmethod
-    def internet(
-        *,
-        countries: tuple[str, ...] = ("DE", "GB", "IN", "BR", "NG", "JP"),
-        access_per_country: int = 2,
-        vantages_per_access: int = 2,
-        crowd: int = 4,
-    ) -> Topology:
-        """The internet of the demo; see `deploy.lab.internet` for who is on it."""
-        from deploy.lab.internet import build  # noqa: PLC0415 (the builder needs these classes)
-
-        return build(countries, access_per_country, vantages_per_access, crowd)
-
     @cached_property
     def neighbours(self) -> dict[str, dict[str, Link]]:
         """Machine -> neighbour -> the link between them."""

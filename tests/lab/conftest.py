@@ -22,10 +22,10 @@ from typing import Any
 
 import pytest
 
+from deploy.lab.internet import internet
 from deploy.lab.namespace import SANDBOX, is_inside, prepare_sandbox, sandbox_environment
 from deploy.lab.network import Network
 from deploy.lab.preflight import Preflight, check
-from deploy.lab.topology import Topology
 
 REPORTS = "LAB_REPORTS"
 """Set for the inner run: the file that takes its reports, one JSON object a line."""
@@ -96,7 +96,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.fixture
 def network() -> Iterator[Network]:
     """A fresh internet for one test."""
-    with Network(Topology.internet()) as running:
+    with Network(internet()) as running:
         yield running
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from deploy.lab.delay import marking_commands, start_delays
 from deploy.lab.delay_loop import parse, verdict
 from deploy.lab.distance import ROUND_TRIP_MIN_US, round_trips_us
+from deploy.lab.internet import internet
 from deploy.lab.network import Network
-from deploy.lab.topology import Topology
 from tests.fakes.witness import ping
 
-TOPOLOGY = Topology.internet()
+TOPOLOGY = internet()
 ROUNDING_MS = 1.0  # fping prints three digits
 SLACK_MS = 25.0  # of the quickest of ten: 1 ms alone, more where others want the CPU too
 
@@ -45,7 +45,7 @@ def test_networks_of_one_country_are_not_equally_far() -> None:
 def test_an_unknown_country_is_named() -> None:
     """A country without a place is refused by name."""
     with pytest.raises(LookupError, match="country 'ZZ' has no place"):
-        round_trips_us(Topology.internet(countries=("ZZ",)), seed=1)
+        round_trips_us(internet(countries=("ZZ",)), seed=1)
 
 
 def test_half_the_round_trip_each_way() -> None:

@@ -9,14 +9,14 @@ from coordinator.core.validation import validate
 from deploy.lab import catalogue
 from deploy.lab.fleet_config import write_coordinator_config, write_probe_config
 from deploy.lab.ground import Ground, LoopbackGround, NamespaceGround
+from deploy.lab.internet import internet
 from deploy.lab.network import Network
 from deploy.lab.scenario import load_scenario, shipped_names
 from deploy.lab.services import LabError
-from deploy.lab.topology import Topology
 from probe.settings import load_settings
 from proto.model import Role
 
-TOPOLOGY = Topology.internet()
+TOPOLOGY = internet()
 GROUNDS: list[Ground] = [LoopbackGround(TOPOLOGY), NamespaceGround(Network(TOPOLOGY))]
 
 

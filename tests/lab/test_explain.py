@@ -25,10 +25,10 @@ from deploy.lab import service_faults
 from deploy.lab.certificates import FOREIGN_NAME
 from deploy.lab.faults.network import HTTPS, drop_syn, reject, reset
 from deploy.lab.ground import NamespaceGround
+from deploy.lab.internet import internet
 from deploy.lab.network import Network, Ran
 from deploy.lab.rules import Action, Stage
 from deploy.lab.services_up import Services, start_services
-from deploy.lab.topology import Topology
 
 pytestmark = pytest.mark.lab
 
@@ -56,7 +56,7 @@ class Step:
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """All services on one network for all of the pages."""
-    with Network(Topology.internet(crowd=2)) as network:
+    with Network(internet(crowd=2)) as network:
         ground = NamespaceGround(network)
         running = start_services(ground, tmp_path_factory.mktemp("services"), seed=1)
         yield running

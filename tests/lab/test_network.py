@@ -18,10 +18,11 @@ from deploy.lab import netlink
 from deploy.lab.faults import network as single
 from deploy.lab.faults import scopes
 from deploy.lab.faults.wire import FaultError
+from deploy.lab.internet import internet
 from deploy.lab.namespace import SandboxError, in_namespace, is_inside, sandbox_environment
 from deploy.lab.network import Network
 from deploy.lab.nft import NftError
-from deploy.lab.topology import FAMILIES, Topology
+from deploy.lab.topology import FAMILIES
 from tests.fakes.witness import look
 
 UP_LIMIT_S = 5.0  # 0.15 s alone; a loaded machine is allowed thirty times that
@@ -41,7 +42,7 @@ def test_building_is_cheap() -> None:
     """A fresh network per scenario costs next to nothing, and leaves no descriptor behind."""
     before = _descriptors()
     started = time.monotonic()
-    with Network(Topology.internet()) as network:
+    with Network(internet()) as network:
         assert _descriptors() == before + len(network.topology.machines)
     assert time.monotonic() - started < UP_LIMIT_S
     assert _descriptors() == before
@@ -54,7 +55,7 @@ def _descriptors() -> int:
 @pytest.mark.lab
 def test_what_is_started_ends_with_the_network() -> None:
     """A program left running, stopped even, with children of its own, is gone after `down`."""
-    with Network(Topology.internet(countries=("DE",))) as network:
+    with Network(internet(countries=("DE",))) as network:
         process = network.popen("v01", ["sh", "-c", "sleep 60 & sleep 60"])
         os.killpg(process.pid, signal.SIGSTOP)
     assert process.returncode == -signal.SIGKILL
@@ -176,7 +177,7 @@ def test_no_network_outside_the_sandbox() -> None:
     if is_inside(os.environ):
         pytest.skip("this run is inside a sandbox")
     with pytest.raises(SandboxError, match="enter_sandbox"):
-        Network(Topology.internet()).up()
+        Network(internet()).up()
 
 
 def test_a_left_over_variable_does_not_count_as_inside() -> None:

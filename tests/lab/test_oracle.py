@@ -9,13 +9,14 @@ import pytest
 from deploy.lab.faults import network as single
 from deploy.lab.faults import scopes
 from deploy.lab.faults.base import Fault, Outcome
+from deploy.lab.internet import internet
 from deploy.lab.network import Network
 from deploy.lab.oracle import Bottleneck, Disturbance, Oracle, Stream
 from deploy.lab.routing import Links
 from deploy.lab.rules import Action, Hook, Match, Rule, Stage
-from deploy.lab.topology import Part, Topology
+from deploy.lab.topology import Part
 
-TOPOLOGY = Topology.internet()
+TOPOLOGY = internet()
 NETWORK = Network(TOPOLOGY)  # never brought up: the model needs no packets
 
 

@@ -7,10 +7,11 @@ import pytest
 from deploy.lab import service_faults as faults
 from deploy.lab.faults.base import Fault
 from deploy.lab.ground import NamespaceGround
+from deploy.lab.internet import internet
 from deploy.lab.network import Network
 from deploy.lab.services import wait_until
 from deploy.lab.services_up import Services, start_services
-from deploy.lab.topology import Part, Topology
+from deploy.lab.topology import Part
 
 pytestmark = pytest.mark.lab
 
@@ -21,7 +22,7 @@ TTL_AND_SLACK_S = 15.0  # an answer lives four seconds in the resolvers' caches
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """All services on one network, without delays: nothing here is about time."""
-    with Network(Topology.internet(crowd=2)) as network:
+    with Network(internet(crowd=2)) as network:
         ground = NamespaceGround(network)
         running = start_services(ground, tmp_path_factory.mktemp("services"), seed=1)
         yield running

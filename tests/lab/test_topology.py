@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.lab.internet import internet
 from deploy.lab.routing import Links, Paths
 from deploy.lab.topology import (
     FAMILIES,
@@ -19,7 +20,7 @@ from deploy.lab.topology import (
     interface_name,
 )
 
-TOPOLOGY = Topology.internet()
+TOPOLOGY = internet()
 ENDS = tuple(m.name for m in TOPOLOGY.machines.values() if not m.is_router)
 
 

@@ -15,10 +15,10 @@ import pytest
 from deploy.lab.delay import start_delays
 from deploy.lab.faults.scopes import cut_coordinator
 from deploy.lab.ground import NamespaceGround
+from deploy.lab.internet import internet
 from deploy.lab.network import Network
 from deploy.lab.scenario import Expected, Planned, Scenario
 from deploy.lab.services import wait_until
-from deploy.lab.topology import Topology
 from deploy.lab.world import World, connected, open_world
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
@@ -60,7 +60,7 @@ class Torn(NamedTuple):
 def torn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Torn]:
     """Run the world once."""
     directory = tmp_path_factory.mktemp("torn")
-    with Network(Topology.internet()) as network:
+    with Network(internet()) as network:
         start_delays(network, seed=SCENARIO.seed)
         ground = NamespaceGround(network)
         with open_world(SCENARIO, ground, directory, say=print) as world:
