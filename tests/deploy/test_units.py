@@ -13,7 +13,8 @@ UNITS = sorted((Path(__file__).resolve().parents[2] / "deploy" / "systemd").glob
 EXPOSURE_MAX = 2.0
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd-analyze (Debian: systemd) is missing"
+    shutil.which("systemd-analyze") is None and os.environ.get("LAB_REQUIRED") != "1",
+    reason="systemd-analyze (Debian: systemd) is missing",
 )
 
 
