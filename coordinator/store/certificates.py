@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+import structlog
 from cryptography import x509
 
 from coordinator.store.rows import CertificateRow
 
 NAMES_MAX: Final = 100
 """Names kept of one certificate: shared hosts have hundreds, and the DER holds them all."""
+
+_LOG: Final = structlog.get_logger("store")
 
 
 def read_certificate(der: bytes, *, sha256: str, probe_id: str, seen_at_us: int) -> CertificateRow:
@@ -24,8 +27,9 @@ def read_certificate(der: bytes, *, sha256: str, probe_id: str, seen_at_us: int)
         not_before_us = _stamp_us(certificate.not_valid_before_utc)
         not_after_us = _stamp_us(certificate.not_valid_after_utc)
         names = _names(certificate)
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        pass  # the bytes are kept as received: whoever doubts can look
+    except Exception as error:  # noqa: BLE001  # hostile bytes: the parser's errors are an open set
+        # The bytes are kept as received: whoever doubts can look.
+        _LOG.info("certificate kept unread", cert_sha256=sha256, error=repr(error)[:200])
     return CertificateRow(
         cert_sha256=sha256,
         seen_at_us=seen_at_us,

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from coordinator.rpc.authority import Authority, open_authority
 from coordinator.store.certificates import read_certificate
 from coordinator.store.rows import CertificateRow
+from tests.fakes.certificates import with_version
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 DAY_US = 86_400_000_000
@@ -50,5 +51,12 @@ def test_a_certificate_without_names_is_read(authority: Authority) -> None:
 def test_a_torn_certificate_is_kept_unread(authority: Authority, cut: int) -> None:
     """Whatever the bytes are, reading them ends in a row."""
     der = authority.certificate.public_bytes(Encoding.DER)[:cut]
+    row = read(der)
+    assert (row.subject, row.not_after_us, row.der) == (None, None, der)
+
+
+def test_a_certificate_of_no_known_version_is_kept_unread(authority: Authority) -> None:
+    """An error that is the parser's own kind ends in a row like any other."""
+    der = with_version(authority.certificate.public_bytes(Encoding.DER), 7)
     row = read(der)
     assert (row.subject, row.not_after_us, row.der) == (None, None, der)

@@ -10,6 +10,7 @@ import pytest
 from probe.core.explain import Leaf
 from probe.io.leaf import read_leaf
 from proto.model import Certificate
+from tests.fakes.certificates import with_version
 from tests.fakes.tls_authority import make_authority
 
 
@@ -34,4 +35,10 @@ def test_a_leaf_without_names_is_read(tmp_path: Path) -> None:
 def test_a_torn_leaf_has_only_its_fingerprint(tmp_path: Path, cut: int) -> None:
     """Whatever a server shows, the page is printed."""
     der = make_authority(tmp_path).leaf("x.test").der[:cut]
+    assert read_leaf(Certificate("ab", der)) == Leaf(sha256="ab")
+
+
+def test_a_leaf_of_no_known_version_has_only_its_fingerprint(tmp_path: Path) -> None:
+    """An error that is the parser's own kind is no different."""
+    der = with_version(make_authority(tmp_path).leaf("x.test").der, 7)
     assert read_leaf(Certificate("ab", der)) == Leaf(sha256="ab")
