@@ -33,7 +33,10 @@ class Outbox:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._limiter = trio.CapacityLimiter(1)  # one thread at a time touches the spool
+        self._turn = trio.Lock()  # one thread at a time touches the spool
+        self._limiter = trio.CapacityLimiter(
+            1
+        )  # ours alone: with the turn there is no more waiting
         self._pending: deque[Result] = deque()
         self._certificates: dict[str, Certificate] = {}
         self._sent_certificates: set[str] = set()
@@ -104,14 +107,11 @@ class Outbox:
         """Store what waits now."""
         self._first, self._full = trio.Event(), trio.Event()
         while self._pending:
-            size = min(len(self._pending), max(self._flush_rows, 1))
-            rows = tuple(self._pending.popleft() for _ in range(size))
-            certificates = tuple(self._certificates.values())
-            self._certificates.clear()
-            if len(self._sent_certificates) > CERTIFICATES_MAX:
-                self._sent_certificates.clear()
-            self._sent_certificates.update(one.sha256 for one in certificates)
-            await self._store(Report(rows, certificates))
+            async with self._turn:
+                # Rows are taken only with the turn in hand: a cancel while waiting leaves them
+                # where the last flush finds them, and from here on nothing can come in between.
+                if self._pending:
+                    await self._store(self._take())
 
     async def read(self, *, after: tuple[int, int], limit: int) -> list[Stored]:
         """Stored reports beyond (epoch, seq), oldest first."""
@@ -130,9 +130,21 @@ class Outbox:
         """After the last flush."""
         await self._in_thread(self._spool.close)
 
+    def _take(self) -> Report:
+        size = min(len(self._pending), max(self._flush_rows, 1))
+        rows = tuple(self._pending.popleft() for _ in range(size))
+        certificates = tuple(self._certificates.values())
+        self._certificates.clear()
+        if len(self._sent_certificates) > CERTIFICATES_MAX:
+            self._sent_certificates.clear()
+        self._sent_certificates.update(one.sha256 for one in certificates)
+        return Report(rows, certificates)
+
     async def _store(self, report: Report) -> None:
         evicted, fault = self._spool.evicted_rows, self._spool.fault
-        seq, size = await self._in_thread(lambda: _put(self._spool, report))
+        # A started write cannot be taken back, so the shield lasts no longer than the disk does.
+        with trio.CancelScope(shield=True):
+            seq, size = await self._run(lambda: _put(self._spool, report))
         changed, self.changed = self.changed, trio.Event()
         changed.set()
         self._log.info("report_stored", seq=seq, rows=len(report.results), bytes=size)
@@ -147,6 +159,10 @@ class Outbox:
             self._log.warning("rows_evicted", rows=self._spool.evicted_rows - evicted)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        async with self._turn:
+            return await self._run(work)
+
+    async def _run(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
 

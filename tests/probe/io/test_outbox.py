@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import zlib
+from threading import Event
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -100,6 +102,42 @@ async def test_a_full_disk_is_survived_and_healed() -> None:
     assert (outbox.rows, outbox.size_bytes, outbox.evicted_rows) == (0, 0, 0)
     await outbox.close()
     assert disk.closed
+
+
+class HeldDisk(MemoryDisk):
+    """A disk whose writes take until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = Event()
+
+    def append(self, name: str, data: bytes) -> None:
+        assert self.let_go.wait(10.0)
+        super().append(name, data)
+
+
+@pytest.mark.parametrize("turns", range(12))
+@pytest.mark.parametrize("flushes", [1, 2])
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_stop_loses_no_row(*, turns: int, flushes: int, held: bool) -> None:
+    """Whenever the cancel comes, what was given is spooled by the last flush or counted as lost."""
+    disk = HeldDisk()
+    outbox = an_outbox(disk)
+    if not held:
+        disk.let_go.set()
+    for number in range(35):
+        outbox.add(a_row(START_US + number))
+    async with trio.open_nursery() as nursery:
+        for _ in range(flushes):
+            nursery.start_soon(outbox.flush)
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+        disk.let_go.set()
+    await outbox.flush()
+    slots = [row.slot_at_us - START_US for one in await stored(outbox) for row in one.results]
+    assert slots == list(range(35))
+    assert (outbox.rows, outbox.evicted_rows) == (35, 0)
 
 
 async def test_an_empty_flush_stores_nothing() -> None:
