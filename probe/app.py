@@ -62,6 +62,7 @@ class Probe:
             runner=Runner(run=self._run_check, unsupported=self._unsupported),
             keep=self.outbox.add,
         )
+        self._box = replace(box, may_contact=self.engine.may_contact)
         self.plans = PlanBook(state, follow=self._follow)
         self.uplink = Uplink(
             state,

@@ -79,6 +79,10 @@ class Engine:
         self._schedule.adopt(checks)
         self._wake.set()
 
+    def may_contact(self, address: str) -> bool:
+        """Count one contact of an address; False when the operator's rate for it is used up."""
+        return self._gate.admit_address(address, now_s=self._clocks.mono_us() / 1e6)
+
     def stop(self) -> None:
         """Start nothing more; `run` returns when the running checks ended or their grace is over."""
         self._stopping = True

@@ -21,6 +21,7 @@ from probe.core.address import parse_networks
 from probe.core.endpoint import parse_endpoint
 from probe.core.explain import Explained, as_data, exit_code, render
 from probe.core.explaintarget import Asked, check_of
+from probe.core.limits import PACKETS_MAX
 from probe.core.outcome import Outcome
 from probe.exits import Exit
 from probe.io.clock import wall_us
@@ -182,6 +183,8 @@ def _check(args: argparse.Namespace) -> tuple[Check, int]:
     check, count = check_of(asked), args.count or 1
     if check.kind is not Kind.ICMP:
         return check, count
+    if count > PACKETS_MAX:
+        raise ValueError(f"--count is {count}; one run sends at most {PACKETS_MAX} echo requests")
     return (check, 1) if args.count is None else (replace(check, packets=count), 1)
 
 

@@ -6,6 +6,10 @@ is forbidden) or `overloaded` (the machine has too much in flight), never silenc
 
 Rates are token buckets with the time passed in: a bucket holds what a second (or a minute) allows,
 so a burst can use that much at once and the long run never exceeds the rate.
+
+A target has two spellings: the name in the plan, known before the slot starts, and the address that
+the name led to, known after it was resolved. Each has a bucket of its own, for a plan may hold fifty
+names of one address, and a server may redirect fifty probes' worth of slots to a third party.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ INTERVAL_MAX_S: Final = 86_400.0
 CHECKS_MAX: Final = 20_000
 """Checks in one plan: their heap and texts take 20 MB, which a 512 MB machine can spare."""
 
-PACKETS_MAX: Final = 100
-"""Echo requests in one slot: more is a load on the target, not a look at it."""
+PACKETS_MAX: Final = 16
+"""Echo requests in one slot: more is a load on the target, not a look at it. RIPE Atlas allows 16."""
 
 TIMEOUT_MAX_S: Final = 60.0
 """Longer, and a silent target would hold its place among the running checks for minutes."""
@@ -99,17 +103,42 @@ def echoes_of(check: Check) -> int:
     return check.packets if check.kind is Kind.ICMP else 0
 
 
+class _Targets:
+    """A bucket for each of many keys, made when it is first asked for."""
+
+    __slots__ = ("_buckets", "_per_minute")
+
+    def __init__(self, *, per_minute: float) -> None:
+        self._per_minute = per_minute
+        self._buckets: dict[str, Bucket] = {}
+
+    def of(self, key: str, *, now_s: float) -> Bucket:
+        """The bucket of a key."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= TARGETS_MAX:
+                self._buckets = {
+                    old: kept for old, kept in self._buckets.items() if not kept.full(now_s=now_s)
+                }
+            rate_per_s = self._per_minute / 60
+            bucket = Bucket(rate_per_s=rate_per_s, size=self._per_minute, now_s=now_s)
+            self._buckets[key] = bucket
+        return bucket
+
+
 class Gate:
     """Lets slots start within the limits. `now_s` is monotonic."""
 
-    __slots__ = ("_echoes", "_limits", "_running", "_running_tls", "_targets", "_total")
+    __slots__ = ("_addresses", "_echoes", "_limits", "_names", "_running", "_running_tls", "_total")
 
     def __init__(self, limits: Limits, *, now_s: float) -> None:
         self._limits = limits
         self._running = 0
         self._running_tls = 0
         self._echoes = 0
-        self._targets: dict[str, Bucket] = {}
+        # Apart, so that a literal, which is both, is not charged twice for one contact.
+        self._names = _Targets(per_minute=limits.per_target_per_minute)
+        self._addresses = _Targets(per_minute=limits.per_target_per_minute)
         rate = limits.checks_per_s
         self._total = Bucket(rate_per_s=rate, size=rate, now_s=now_s)
 
@@ -130,7 +159,7 @@ class Gate:
 
     def admit(self, check: Check, *, now_s: float) -> Reason | None:
         """None = counted as started; otherwise why the slot is refused, for good."""
-        target = self._target(target_of(check), now_s)
+        target = self._names.of(target_of(check), now_s=now_s)
         if not (self._total.has(now_s=now_s) and target.has(now_s=now_s)):
             return Reason.POLICY
         self._total.take()
@@ -140,23 +169,23 @@ class Gate:
         self._echoes += echoes_of(check)
         return None
 
+    def admit_address(self, address: str, *, now_s: float) -> bool:
+        """Whether an address may be contacted once more; if so, it is counted.
+
+        Asked for every contact of a slot: where its name led, and where a redirect leads on.
+        `address` is in its canonical spelling.
+        """
+        bucket = self._addresses.of(address, now_s=now_s)
+        allowed = bucket.has(now_s=now_s)
+        if allowed:
+            bucket.take()
+        return allowed
+
     def finished(self, check: Check) -> None:
         """A check that was admitted has ended."""
         self._running -= 1
         self._running_tls -= uses_tls(check)
         self._echoes -= echoes_of(check)
-
-    def _target(self, name: str, now_s: float) -> Bucket:
-        bucket = self._targets.get(name)
-        if bucket is None:
-            if len(self._targets) >= TARGETS_MAX:
-                self._targets = {
-                    key: kept for key, kept in self._targets.items() if not kept.full(now_s=now_s)
-                }
-            per_minute = self._limits.per_target_per_minute
-            bucket = Bucket(rate_per_s=per_minute / 60, size=per_minute, now_s=now_s)
-            self._targets[name] = bucket
-        return bucket
 
 
 def plan_findings(plan: Plan) -> tuple[str, ...]:

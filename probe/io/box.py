@@ -26,6 +26,11 @@ class ToolboxSettings:
     source_address: str | None = None  # bind here; its family alone is affected
 
 
+def _freely(_address: str) -> bool:
+    """Without an engine there is one check, which a person asked for."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toolbox:
     """Open for as long as the probe runs; safe to share between concurrent checks."""
@@ -38,6 +43,7 @@ class Toolbox:
     without_icmp: dict[int, str]
     stamps_warm: bool  # False: the kernel gives no honest receive stamps here
     families: set[int]  # families with an address here; one once seen stays
+    may_contact: Callable[[str], bool] = _freely  # counts a contact of this address; False: not now
     tls_contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)  # filled by probe.io.tls
 
     def source_for(self, address: str) -> str | None:

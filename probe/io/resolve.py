@@ -12,14 +12,17 @@ The address policy has the last word, after resolution: what a name leads to is 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from probe.core.address import parse_address, why_barred
 from probe.core.classify import DnsFacts, classify_dns
 from probe.core.dnswire import DnsFormError
-from probe.core.outcome import Attempt, Refusal, Resolved, first_operation
+from probe.core.outcome import OVER_RATE, Attempt, Refusal, Resolved, first_operation
 from probe.io.box import Toolbox
 from probe.io.dns import Answer, Question, ask
 from proto.model import Check, Operation, Reason
+
+ADDRESS_POLICY: Final = "not run: address policy"
 
 
 async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | Refusal:
@@ -91,16 +94,31 @@ def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
     reasons = {text: _why_barred(text, box) for text in found.addresses}
     allowed = [text for text, why in reasons.items() if why is None]
     if not allowed:
-        refusal = barred(check, "; ".join(why for why in reasons.values() if why))
-        return replace(
-            refusal,
-            earlier=found.attempts,
-            answers=found.addresses if found.attempts else (),
-            dns_rcode=found.rcode,
-            resolve_us=found.resolve_us,
-        )
+        return _barred_after(check, found, "; ".join(why for why in reasons.values() if why))
     slot_no = box.wall() // max(1, round(check.interval_s * 1e6))
-    return replace(found, address=allowed[slot_no % len(allowed)])
+    address = allowed[slot_no % len(allowed)]
+    if not box.may_contact(address):
+        # Not the next address instead: vantages with the same answer look at the same one.
+        return _barred_after(check, found, over_rate(address), by=OVER_RATE)
+    return replace(found, address=address)
+
+
+def over_rate(address: str) -> str:
+    """Why an address is not contacted now, and what the operator can do."""
+    return (
+        f"{address} was contacted as often as limits.per_target_per_minute of probe.toml allows, "
+        "by whatever names; raise it, or plan fewer checks"
+    )
+
+
+def _barred_after(check: Check, found: Resolved, why: str, *, by: str = ADDRESS_POLICY) -> Refusal:
+    return replace(
+        barred(check, why, by=by),
+        earlier=found.attempts,
+        answers=found.addresses if found.attempts else (),
+        dns_rcode=found.rcode,
+        resolve_us=found.resolve_us,
+    )
 
 
 def _why_barred(text: str, box: Toolbox) -> str | None:
@@ -108,7 +126,7 @@ def _why_barred(text: str, box: Toolbox) -> str | None:
     return f"{text!r} is no address" if address is None else why_barred(address, box.allowed)
 
 
-def barred(check: Check, why: str) -> Refusal:
+def barred(check: Check, why: str, *, by: str = ADDRESS_POLICY) -> Refusal:
     """A step that this vantage does not take, by its own rules."""
     attempt = Attempt(
         operation=first_operation(check),
@@ -116,7 +134,7 @@ def barred(check: Check, why: str) -> Refusal:
         elapsed_us=None,
         stamp_source=None,
         failure=None,
-        classified_by="not run: address policy",
+        classified_by=by,
         detail=why,
     )
     return Refusal(operation=attempt.operation, attempt=attempt, reason=Reason.POLICY)

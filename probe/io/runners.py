@@ -11,6 +11,7 @@ from probe.core.address import parse_address, why_barred
 from probe.core.expect import outside, server_of
 from probe.core.icmpwire import EchoAnswer, summarise
 from probe.core.outcome import (
+    OVER_RATE,
     Attempt,
     Outcome,
     Refusal,
@@ -24,7 +25,7 @@ from probe.core.outcome import (
 from probe.io.box import Toolbox
 from probe.io.dns import Answer, Question, ask
 from probe.io.icmp import Echoes
-from probe.io.resolve import barred, refusal_by, resolve
+from probe.io.resolve import barred, over_rate, refusal_by, resolve
 from probe.io.tcp import Connected, connect
 from proto.model import Check, Failure, Operation, Reason, Validity
 
@@ -33,8 +34,6 @@ from proto.model import Check, Failure, Operation, Reason, Validity
 ECHO_SPACING_S: Final = 0.1
 # The requests leave within this share of the slot, so that the last one has time for its reply.
 _SENDING_SHARE: Final = 0.4
-# A plan that asks for more is taken for a mistake; RIPE Atlas allows 16.
-PACKETS_MAX: Final = 16
 
 
 def _elapsed_us(started: float) -> int:
@@ -54,7 +53,7 @@ async def run_icmp(check: Check, box: Toolbox) -> Outcome:
     resolved = await resolve(check, box, deadline=deadline)
     if isinstance(resolved, Refusal):
         return refused(check, resolved)
-    count = min(max(1, check.packets), PACKETS_MAX)
+    count = max(1, check.packets)
     room_s = (deadline - trio.current_time()) * _SENDING_SHARE
     echoes = await pinger.echo(
         resolved.address,
@@ -159,6 +158,8 @@ async def run_dns(check: Check, box: Toolbox) -> Outcome:
         why = "a scoped address" if address is None else why_barred(address, box.allowed)
         if why is not None:
             return refused(check, barred(check, f"server {server}: {why}"))
+        if not box.may_contact(server.address):
+            return refused(check, barred(check, over_rate(server.address), by=OVER_RATE))
     servers = box.resolvers() if server is None else (server,)
     question = Question(
         name=check.host,

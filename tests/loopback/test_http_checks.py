@@ -9,8 +9,20 @@ from typing import Any
 import pytest
 import trio
 
-from proto.model import Check, Failure, Kind, Operation, Reason, Result, StampSource, State
-from tests.fakes.boxes import A_MORNING_US
+from probe.core.limits import Gate, Limits
+from probe.toolbox import run_check
+from proto.model import (
+    Check,
+    Failure,
+    Kind,
+    Operation,
+    Reason,
+    Result,
+    StampSource,
+    State,
+    Validity,
+)
+from tests.fakes.boxes import A_MORNING_US, loopback_box
 from tests.fakes.scripted_server import (
     Listening,
     answering,
@@ -295,6 +307,24 @@ async def test_redirect_loop_ends() -> None:
     assert words(outcome.result) == (Operation.REPLY, Failure.HTTP_REDIRECT)
     assert again.connections == 3
     assert "redirect number 3 is one too many" in outcome.attempts[-1].detail
+
+
+async def test_a_redirect_is_a_contact_that_counts() -> None:
+    """A chain ends where the rate per target does, and the row does not blame the target."""
+
+    async def script(stream: trio.abc.Stream) -> None:
+        await read_request(stream, server)
+        await stream.send_all(response("302 F", b"", f"Location: http://127.0.0.1:{server.port}/"))
+        await stream.aclose()
+
+    gate = Gate(Limits(per_target_per_minute=2), now_s=0)
+    async with serve(script) as server, loopback_box() as open_box:
+        box = replace(open_box, may_contact=lambda at: gate.admit_address(at, now_s=0))
+        outcome = await run_check(http_check(server.port, follow_redirects=5), box)
+    assert server.connections == 2
+    assert words(outcome.result) == (Operation.REPLY, Failure.HTTP_REDIRECT)
+    assert outcome.result.validity is Validity.PROBE_FAULT
+    assert "limits.per_target_per_minute" in outcome.attempts[-1].detail
 
 
 @pytest.mark.parametrize(

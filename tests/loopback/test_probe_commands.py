@@ -185,6 +185,7 @@ async def test_barred_target(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     [
         (("gopher://x.test",), "unknown scheme"),
         (("x.test", "--count", "0"), "--count is 0; it must lie between 1 and 100"),
+        (("x.test", "--count", "17"), "--count is 17; one run sends at most 16 echo requests"),
         (("x.test", "--timeout-s", "0"), "--timeout-s is 0.0; it must be above 0"),
         (("x.test", "--allow-network", "ten"), "'ten' is no network"),
         (("x.test", "--resolver", "nobody"), "'nobody' is no server"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from probe.core.endpoint import Endpoint
+from probe.core.limits import Gate, Limits
 from probe.core.outcome import Outcome, Refusal, Resolved, not_run
 from probe.io.box import Toolbox
 from probe.io.resolve import resolve
@@ -95,6 +97,29 @@ async def test_a_name_that_leads_inside_is_not_followed() -> None:
     assert (row.state, row.reason, row.failure) == (State.NOT_RUN, Reason.POLICY, None)
     assert (row.answers, row.sent, row.started_at_us) == ("10.0.0.1", 0, None)
     assert "10.0.0.1 is private" in outcome.attempts[-1].detail
+
+
+async def test_names_of_one_address_share_its_rate() -> None:
+    """The address counts, not what it is called: the slot is not run, and the answer is kept."""
+    gate = Gate(Limits(per_target_per_minute=2), now_s=0)
+    rows = []
+    async with dns_server(HERE) as server, loopback_box(resolvers=(server.endpoint,)) as open_box:
+        box = replace(open_box, may_contact=lambda at: gate.admit_address(at, now_s=0))
+        for name in (NAME, NAME.upper(), NAME):
+            outcome = await run_check(check(host=name, port=1), box)
+            rows.append(outcome.result)
+    assert [row.state for row in rows] == [State.MEASURED, State.MEASURED, State.NOT_RUN]
+    assert (rows[2].reason, rows[2].answers, rows[2].sent) == (Reason.POLICY, "127.0.0.1", 0)
+    assert "limits.per_target_per_minute" in outcome.attempts[-1].detail
+
+
+async def test_a_dns_server_has_its_rate_too() -> None:
+    """Beyond it the server is not asked, whatever the question."""
+    async with dns_server(HERE) as server, loopback_box() as open_box:
+        box = replace(open_box, may_contact=lambda _at: False)
+        asked = check(kind=Kind.DNS, host=NAME, port=None, server=server.endpoint)
+        row = (await run_check(asked, box)).result
+    assert (row.state, row.reason) == (State.NOT_RUN, Reason.POLICY)
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "10.0.0.1", "192.168.1.1"])

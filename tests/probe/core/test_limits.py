@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from probe.core.limits import (
     CHECKS_MAX,
+    PACKETS_MAX,
     TARGETS_MAX,
     Bucket,
     Gate,
@@ -117,3 +118,33 @@ def test_a_plan_that_asks_too_much_is_refused_with_reasons() -> None:
     many = tuple(a_check(number) for number in range(CHECKS_MAX + 1))
     assert len(plan_findings(Plan(version=1, checks=many))) == 1
     assert plan_findings(Plan(version=1, checks=many[:-1])) == ()
+
+
+def test_a_plan_may_ask_for_all_the_echoes_that_a_run_sends_and_no_more() -> None:
+    """What is taken is sent: one number bounds both, so no slot sends fewer than its plan says."""
+    most = a_check(kind=Kind.ICMP, packets=PACKETS_MAX, port=None)
+    assert plan_findings(Plan(version=1, checks=(most,))) == ()
+    more = a_check(kind=Kind.ICMP, packets=PACKETS_MAX + 1, port=None)
+    assert plan_findings(Plan(version=1, checks=(more,))) == (
+        f"check {more.check_id}: packets is {PACKETS_MAX + 1}; 0 to {PACKETS_MAX} is run",
+    )
+
+
+def test_an_address_is_not_asked_more_often_by_whatever_names() -> None:
+    """Each name has its rate and the address behind all of them has one; it refills."""
+    gate = Gate(Limits(per_target_per_minute=2), now_s=0)
+    checks = [a_check(host=f"{number}.test") for number in range(4)]
+    assert [gate.admit(check, now_s=0) for check in checks] == [None] * 4
+    contacts = [gate.admit_address("192.0.2.1", now_s=0) for _ in checks]
+    assert contacts == [True, True, False, False]
+    assert gate.admit_address("192.0.2.2", now_s=0)
+    assert gate.admit_address("192.0.2.1", now_s=31)
+
+
+def test_a_literal_is_counted_once_for_one_contact() -> None:
+    """As a name and as an address it is the same target, at the rate that the operator gave."""
+    gate = Gate(Limits(per_target_per_minute=1), now_s=0)
+    check = a_check(host="192.0.2.1")
+    for now_s in (0, 60, 120):
+        assert gate.admit(check, now_s=now_s) is None
+        assert gate.admit_address("192.0.2.1", now_s=now_s)
