@@ -1,7 +1,8 @@
 -- Attempts by outcome, per vantage, target, channel and bin: everything that a judgement counts.
 --
 -- One scan. Rows before the window (bin -1) are history: decayed by age, without the bins that earlier
--- verdicts or their own failing share mark as an incident. Slowness is decided here, against the
+-- verdicts (the newest revision of each at the asked instant: a false alarm that was taken back cuts
+-- nothing) or their own failing share mark as an incident. Slowness is decided here, against the
 -- median and the median absolute deviation of the log times of the cell's own recent history. What the
 -- same vantage point's controls do in the same bin is taken off first (`common`): when unrelated targets
 -- answer just as late, the delay is the vantage point's or its line's. What a lost
@@ -60,6 +61,13 @@ scanned AS (
         AND c.slot_at >= $history_since AND c.slot_at < $until
         AND (c.received_at IS NULL OR c.received_at <= $as_of)
 ),
+last_word AS (
+    SELECT service, level, onset_from, end_to, window_from, window_to, body
+    FROM verdicts
+    WHERE scenario IS NOT DISTINCT FROM CAST($scenario AS VARCHAR)
+        AND as_of <= $as_of
+    QUALIFY row_number() OVER (PARTITION BY verdict_id ORDER BY revision DESC) = 1
+),
 known_incident AS (
     SELECT
         service,
@@ -67,10 +75,8 @@ known_incident AS (
         coalesce(onset_from, window_from) AS bad_from,
         coalesce(end_to, window_to) AS bad_to,
         json_extract_string(body, '$.scope.vantages[*]') AS vantages
-    FROM verdicts
-    WHERE scenario IS NOT DISTINCT FROM CAST($scenario AS VARCHAR)
-        AND level IN ('local', 'upstream', 'target', 'application')
-        AND as_of <= $as_of
+    FROM last_word
+    WHERE level IN ('local', 'upstream', 'target', 'application')
 ),
 bin_share AS (
     SELECT target, kind, bin, sum(lost) / sum(sent) AS share, count(*) AS voices

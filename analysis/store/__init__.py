@@ -13,7 +13,7 @@ from analysis.store.opening import (
     open_to_write,
 )
 from analysis.store.reading import NoSuchServiceError, Window, read_block
-from analysis.store.recording import incident_row, latest_verdicts, verdict_row, write_verdict
+from analysis.store.recording import latest_verdicts
 
 __all__ = [
     "Answer",
@@ -28,7 +28,6 @@ __all__ = [
     "alarms_store",
     "ask_freely",
     "import_rows",
-    "incident_row",
     "judge_store",
     "latest_verdicts",
     "migrate",
@@ -38,6 +37,4 @@ __all__ = [
     "read_block",
     "served",
     "usual_window",
-    "verdict_row",
-    "write_verdict",
 ]

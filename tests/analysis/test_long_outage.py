@@ -9,7 +9,9 @@ from pathlib import Path
 import duckdb
 
 from analysis.core.taxonomy import VerdictClass
-from analysis.store import Window, judge_store, read_block, write_verdict
+from analysis.store import Window, judge_store, read_block
+from coordinator.core.watermark import Stage
+from coordinator.store.judgements import record_verdicts
 from tests.fakes import worlds
 from tests.fakes.stores import store_of, write_csv
 
@@ -41,7 +43,7 @@ def _judge_in_turn(
             window_to=until,
             as_of=until + timedelta(seconds=10),
         )
-        write_verdict(con, verdict, verdict_id=f"{number}", revision=1, stage="final")
+        record_verdicts(con, [verdict], stage=Stage.FINAL)
         found.append(verdict.verdict_class)
     return found
 

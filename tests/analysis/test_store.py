@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from analysis.core.claim import Claim
-from analysis.core.incident import fold
 from analysis.core.taxonomy import VerdictClass
 from analysis.core.verdict import Verdict
 from analysis.store import (
@@ -24,7 +23,6 @@ from analysis.store import (
     adjudicate_store,
     alarms_store,
     ask_freely,
-    incident_row,
     judge_store,
     latest_verdicts,
     migrate,
@@ -34,10 +32,10 @@ from analysis.store import (
     read_block,
     served,
     usual_window,
-    verdict_row,
-    write_verdict,
 )
 from analysis.store.questions import question
+from coordinator.core.watermark import Stage
+from coordinator.store.judgements import record_verdicts
 from tests.fakes import worlds
 from tests.fakes.blocks import block_of
 from tests.fakes.faults import FAULTS
@@ -176,30 +174,17 @@ def test_recorded_verdicts_come_back_as_their_newest_revision(
     """Revisions stand beside each other; reading gives the last one of each."""
     verdict = judged(filled)
     with open_in_memory() as con:
-        write_verdict(con, verdict, verdict_id="a", revision=1, stage="provisional")
-        write_verdict(con, verdict, verdict_id="a", revision=2, stage="revised")
+        record_verdicts(con, [verdict], stage=Stage.PROVISIONAL)
+        later = replace(verdict, as_of=verdict.as_of + timedelta(minutes=1))
+        record_verdicts(con, [later], stage=Stage.REVISED)
         (read,) = latest_verdicts(con)
         kept = con.execute("SELECT count(*), max(level) FROM verdicts").fetchall()
-    assert read.to_json() == verdict.to_json()
+    assert read.to_json() == later.to_json()
     assert kept == [(2, "application")]
 
 
-def test_rows_for_the_tables_name_every_column(filled: duckdb.DuckDBPyConnection) -> None:
-    """What is written matches the schema's columns, for verdicts and for incidents."""
-    verdict = judged(filled)
-    row = verdict_row(verdict, verdict_id="a", revision=1, stage="final")
-    (incident,) = fold([verdict])
-    columns = {
-        table: {name for (name, *_) in filled.execute(f"DESCRIBE {table}").fetchall()}
-        for table in ("verdicts", "incidents")
-    }
-    assert set(row) == columns["verdicts"]
-    assert set(incident_row(incident, recorded_at=END)) == columns["incidents"]
-    assert json.loads(row["body"])["class"] == "overload"
-
-
 def test_bins_of_a_known_incident_are_no_baseline(filled: duckdb.DuckDBPyConnection) -> None:
-    """History inside a recorded fault is left out: the fault does not become normal."""
+    """History inside a fault is left out, unless the newest revision at that time is none."""
     window = Window(
         scenario=None, since=END, until=END + timedelta(seconds=2), as_of=END + timedelta(hours=1)
     )
@@ -208,9 +193,20 @@ def test_bins_of_a_known_incident_are_no_baseline(filled: duckdb.DuckDBPyConnect
         marks = ", ".join("?" * len(rows[0]))
         con.executemany(f"INSERT INTO cells VALUES ({marks})", rows[::29])  # noqa: S608 - only question marks
         before = read_block(con, window, service="x").attempts.sum()
-        write_verdict(con, judged(filled), verdict_id="a", revision=1, stage="final")
+        verdict = judged(filled)
+        record_verdicts(con, [verdict], stage=Stage.PROVISIONAL)
         after = read_block(con, window, service="x").attempts.sum()
+        later = replace(
+            verdict, as_of=verdict.as_of + timedelta(seconds=1), verdict_class=VerdictClass.HEALTHY
+        )
+        record_verdicts(con, [later], stage=Stage.REVISED)
+        corrected = read_block(con, window, service="x").attempts.sum()
+        earlier = replace(window, as_of=verdict.as_of)
+        con.execute("UPDATE cells SET received_at = NULL")
+        then = read_block(con, earlier, service="x").attempts.sum()
     assert 0 < after < before * 0.8
+    assert corrected == before
+    assert then == after
 
 
 def test_heartbeats_are_read_for_live_rows_only(tmp_path: Path) -> None:
