@@ -12,6 +12,10 @@ A report is judged in three steps, each as late and as wide as it can be.
    Every finding is brought back to the report that it came in, so that one bad report costs its
    neighbours nothing.
 
+A check has one result per slot. A report that says two things of one slot is no record of what was
+run, and is refused whole. The same slot in two reports cannot be seen here, where only the group at
+hand is known: both are stored, and whatever counts them takes the one that was received first.
+
 The columns are those of the wire (proto/columns.py), still encoded: unsigned integers in which a
 nullable column carries value + 1.
 """
@@ -140,7 +144,28 @@ def refuse_group(group: Group) -> tuple[str | None, ...]:
         if reasons[i] is None:
             mine = group.check_no[first : first + group.rows[i]]
             reasons[i] = _foreign(mine, group.allowed[i])
+    for i, reason in _repeats(group):
+        reasons[i] = reasons[i] or reason
     return tuple(reasons)
+
+
+def _repeats(group: Group) -> list[tuple[int, str]]:
+    """The reports in which a (check, slot, family) stands twice, each with its first such check.
+
+    One sort for the whole group, by whole numbers only: what is equal comes to lie side by side.
+    """
+    report = np.repeat(np.arange(len(group.rows)), group.rows)
+    keys = (group.slot_us, group.check_no, np.asarray(group.columns["family"]), report)
+    order = np.lexsort(keys)
+    same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
+    for key in keys:
+        same &= key[order[1:]] == key[order[:-1]]
+    again = order[1:][same]
+    owners, places = np.unique(report[again], return_index=True)
+    return [
+        (i, f"check {group.check_no[row]} has more than one row for one slot_at; send each slot once")
+        for i, row in zip(owners.tolist(), again[places].tolist(), strict=True)
+    ]
 
 
 def _findings(group: Group) -> list[tuple[str, Flags]]:

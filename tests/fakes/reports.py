@@ -70,7 +70,7 @@ def body_of(rows: Sequence[Result], certificates: Sequence[Certificate] = ()) ->
 
 def spoiled(spoil: Callable[[report_pb2.ReportBody], object], rows: Sequence[Result] = ()) -> bytes:
     """A body that something was done to after it was made."""
-    body = report_pb2.ReportBody.FromString(body_of(rows or [row(), row()]))
+    body = report_pb2.ReportBody.FromString(body_of(rows or [row(), row(2)]))
     spoil(body)
     return body.SerializeToString()
 

@@ -89,7 +89,16 @@ ROWS: list[tuple[Any, str | None]] = [
 @pytest.mark.parametrize(("result", "reason"), ROWS)
 def test_a_row_that_cannot_be_is_refused_with_its_reason(result: Any, reason: str | None) -> None:
     """Ranges, times, contradictions and foreign checks, each said in words."""
-    assert reasons(body_of([row(), result, row()])) == (reason,)
+    assert reasons(body_of([row(2), result, row(5)])) == (reason,)
+
+
+def test_a_report_that_holds_a_slot_twice_is_refused() -> None:
+    """Wherever the repetition stands; another slot, check, family or report is no repetition."""
+    said = "check 2 has more than one row for one slot_at; send each slot once"
+    later = NOW_US - 9 * SECOND_US
+    unlike = [row(1), row(2), row(2, later), row(2, family=6), failed(5)]
+    assert reasons(body_of([row(2), *unlike[2:], failed(2)]), body_of(unlike)) == (said, None)
+    assert reasons(body_of(unlike), body_of(unlike), body_of([row(2)] * 5)) == (None, None, said)
 
 
 SPOILED: list[tuple[Callable[[Any], object], str]] = [
@@ -111,7 +120,7 @@ def test_words_outside_the_closed_lists_are_refused(
 
 def test_a_bad_report_costs_its_neighbours_nothing() -> None:
     """In one group each report is judged by its own rows alone, wherever it stands."""
-    good, bad = body_of([row(), row(2), not_run(5)]), body_of([row(), row(sent=1, lost=9)])
+    good, bad = body_of([row(), row(2), not_run(5)]), body_of([row(), row(2, sent=1, lost=9)])
     assert reasons(good, bad, good, bad, good) == (
         None, "more attempts lost than sent", None, "more attempts lost than sent", None,
     )  # fmt: skip
