@@ -30,6 +30,9 @@ from proto.columns import COLUMNS, Encoding
 DATA_ERRORS: Final = (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError, ValueError)
 """What DuckDB raises for rows it cannot take, as opposed to a disk or a process in trouble."""
 
+TROUBLE: Final = (duckdb.Error, OSError, MemoryError)
+"""What a disk or a process in trouble raises, DATA_ERRORS apart: worth another try."""
+
 
 _LOG: Final = structlog.get_logger("store")
 
@@ -100,18 +103,24 @@ def commit_group(
 ) -> list[Decided]:
     """Store what can be stored and say what became of each report.
 
-    Raises duckdb.Error when the store is in trouble: then nothing of the group is durable, unless
-    it had been halved, and a report that is durable is a duplicate when it comes again.
+    Raises one of TROUBLE when the store is in trouble: then nothing of the group is durable, unless
+    it had been halved, and a report that is durable is a duplicate when it comes again. Any other
+    exception, expected or not, is the fault of a report: it must not end the one writer there is.
     """
     try:
         return _commit(con, arrivals, rows, known=known, faults=faults)
-    except DATA_ERRORS as error:
+    except BaseException as error:  # a parser's panic is not even an Exception
         roll_back(con)
+        if isinstance(error, TROUBLE) and not isinstance(error, DATA_ERRORS):
+            raise
+        expected = isinstance(error, DATA_ERRORS)
         parts = _parts(arrivals, rows)
         if len(parts) > 1:
             halves = (commit_group(con, a, r, known=known, faults=faults) for a, r in parts)
             return [decided for half in halves for decided in half]
-        text = str(error).splitlines()[0][:200]
+        text = _in_one_line(error) if expected else f"{type(error).__name__} {_in_one_line(error)}"
+        if not expected:
+            _LOG.error("a report or row failed in an unforeseen way", error=text, exc_info=error)
         if rows:
             _LOG.warning("row beside results dropped", row=repr(rows[0])[:300], error=text)
             return []
@@ -119,6 +128,10 @@ def commit_group(
         refusal = _refusal(arrivals[0], reason)
         commit_group(con, (), (refusal,), known=known, faults=faults)
         return [Decided(arrivals[0], Fate.REJECTED, reason)]
+
+
+def _in_one_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")[:200]
 
 
 def _parts(

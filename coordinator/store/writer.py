@@ -7,7 +7,8 @@ results, cells, verdicts, plans) goes through the same thread, between or within
 the store takes one writer at a time and a conflict would cost a group of reports.
 
 When the store is in trouble (disk full, a fatal error) nothing is acknowledged: reports are handed
-back as deferred, the connection is opened anew, and the next group tries again.
+back as deferred, the connection is opened anew, and the next group tries again. Should the thread
+end all the same, `is_alive` says so and whoever waits for it, or comes later, is told at once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import duckdb
 import structlog
@@ -123,6 +124,8 @@ class Store:
         self._known = _read_known(self._opened.writer)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._ended = threading.Event()  # the thread takes nothing more
+        self._in_hand: list[Any] = []  # taken from the queue, not yet answered
         self._leftover: list[Row] = []
         self._broken: set[int] = set()  # sessions of which a report was deferred
         self.counts = Counts()
@@ -149,7 +152,7 @@ class Store:
     def submit(self, arrival: Arrival) -> None:
         """Hand over a report; its `reply` will be called on the loop."""
         self.counts.accepted += 1
-        self._queue.put(arrival)
+        self._put(arrival)
 
     def end_session(self, session: int) -> None:
         """No report of this session will follow."""
@@ -170,7 +173,7 @@ class Store:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(_Call(fn, loop, future))
+        self._put(_Call(fn, loop, future))
         result: T = await future
         return result
 
@@ -195,9 +198,40 @@ class Store:
         if not check_nos <= known:
             self._known.allowed[probe_id] = allowed_checks(sorted(known | check_nos))
 
+    def _put(self, item: Arrival | _Call) -> None:
+        """Hand over; whoever sees that the thread has ended answers what it left."""
+        self._queue.put(item)
+        if self._ended.is_set():
+            self._answer_the_rest()
+
     # --- in the writer thread -----------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # noqa: BLE001  # only a fault of this module's own comes so far
+            self.trouble = f"the writer ended: {error!r}"[:300]
+            self._log.critical("the store's writer ended", error=repr(error), exc_info=error)
+        finally:
+            self._ended.set()
+            for item in self._in_hand:
+                self._send_away(item)
+            self._answer_the_rest()
+
+    def _answer_the_rest(self) -> None:
+        """Nobody may wait for a thread that has ended."""
+        with suppress(queue.Empty):
+            while True:
+                self._send_away(self._queue.get_nowait())
+
+    def _send_away(self, item: object) -> None:
+        if isinstance(item, _Call):
+            error = StoreUnavailableError("the store takes nothing more")
+            self._post(_fail, item.future, error)
+        elif isinstance(item, Arrival):
+            self._post(_deliver, [Decided(item, Fate.DEFERRED, "storage")])
+
+    def _serve(self) -> None:
         going = True
         while going:
             group, after = self._collect()
@@ -207,26 +241,35 @@ class Store:
                 self._call(after)
             elif isinstance(after, _SessionEnd):
                 self._broken.discard(after.session)
+            self._in_hand.clear()
             going = after is not _STOP
 
     def _collect(self) -> tuple[_Group, object]:
         """Take what arrives within the window; a call or an end closes the group early."""
         group = _Group()
         try:
-            item = self._queue.get(timeout=None if self.trouble is None else TROUBLE_LOOK_S)
+            item = self._take(None if self.trouble is None else TROUBLE_LOOK_S)
         except queue.Empty:
             return group, None  # in trouble, and nobody dares to come: look whether it is over
         end = self._monotonic() + GROUP_WINDOW_S
         while not (isinstance(item, _Call | _SessionEnd) or item is _STOP):
-            (group.arrivals if isinstance(item, Arrival) else group.rows).append(item)
+            if isinstance(item, Arrival):
+                group.arrivals.append(item)
+            else:
+                group.rows.append(cast(Row, item))
             left = end - self._monotonic()
             if left <= 0 or len(group.arrivals) >= GROUP_REPORTS_MAX:
                 return group, None
             try:
-                item = self._queue.get(timeout=left)
+                item = self._take(left)
             except queue.Empty:
                 return group, None
         return group, item
+
+    def _take(self, timeout_s: float | None) -> object:
+        item = self._queue.get(timeout=timeout_s)
+        self._in_hand.append(item)
+        return item
 
     def _commit(self, group: _Group) -> None:
         rows = self._leftover + group.rows
@@ -242,7 +285,7 @@ class Store:
                 known=self._known,
                 faults=self._faults,
             )
-        except (duckdb.Error, StoreUnavailableError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # nothing may end the one writer there is
             self._keep(rows)
             broken += group.arrivals
             decided = []
@@ -281,7 +324,7 @@ class Store:
             con.execute("BEGIN TRANSACTION")
             result = call.fn(con)
             con.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001  # belongs to the caller, who gets it
+        except BaseException as error:  # noqa: BLE001  # belongs to the caller, who gets it
             with suppress(duckdb.Error):
                 con.execute("ROLLBACK")
             if isinstance(error, duckdb.Error) and not isinstance(error, DATA_ERRORS):
@@ -295,7 +338,7 @@ class Store:
         """Nothing was acknowledged. A fatal error leaves the open file dead: open it anew."""
         if self.trouble is None:
             self._log.error("store in trouble, nothing is acknowledged", error=str(error)[:300])
-        self.trouble = str(error).splitlines()[0][:300]
+        self.trouble = next(iter(str(error).splitlines()), repr(error))[:300]
         if isinstance(error, StoreUnavailableError):
             return
         roll_back(self._opened.writer)
@@ -310,7 +353,7 @@ class Store:
         try:
             self._opened = open_store(self._path)
             self._known = _read_known(self._opened.writer, keep=self._known)
-        except (duckdb.Error, SoundingsError) as again:
+        except Exception as again:  # noqa: BLE001  # the next look tries again, whatever it was
             self._log.error("store cannot be opened anew yet", error=str(again)[:300])
 
     def _out_of_trouble(self) -> None:
@@ -334,7 +377,7 @@ def _fulfil(future: asyncio.Future[Any], result: object) -> None:
         future.set_result(result)
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from coordinator.core.intake import BatchName
+from coordinator.rpc.authority import open_authority
 from coordinator.store.commit import Arrival, Fate, Faults
 from coordinator.store.rows import HeartbeatRow
 from coordinator.store.writer import Store, StoreUnavailableError
 from proto.codec import fingerprint
 from proto.model import Certificate
+from tests.fakes.certificates import with_version
 from tests.fakes.coordinator_store import Disk, Fates, a_store, ask, submit
 from tests.fakes.reports import NOW_US, SECOND_US, failed, not_run, row
 
@@ -151,6 +154,58 @@ def test_a_poison_report_is_found_by_halving(tmp_path: Path) -> None:
                 (P2, "the store refused its rows: a value the store cannot hold")
             ]
             assert ask(store, "SELECT count(*) FROM heartbeats") == [(1,)]
+
+    asyncio.run(scenario())
+
+
+class PanicError(BaseException):
+    """What a parser in another language raises: not even an Exception."""
+
+
+@pytest.mark.parametrize("error", [AttributeError, PanicError, StopIteration])
+def test_an_unforeseen_failure_costs_one_report(tmp_path: Path, error: type[BaseException]) -> None:
+    """It is treated as poison: isolated, rejected with a reason, and the writer lives."""
+
+    def fail(arrivals: Sequence[Arrival]) -> None:
+        if any(arrival.name.probe_id == P2 for arrival in arrivals):
+            raise error
+
+    async def scenario() -> None:
+        async with a_store(tmp_path, faults=Faults(before_insert=fail)) as store:
+            fates = Fates()
+            submit(store, fates, [row()], BatchName(P1, 7, 1))
+            submit(store, fates, [row()], BatchName(P2, 7, 1))
+            submit(store, fates, [row()], BatchName(P1, 7, 2))
+            assert await fates.wait(3) == [Fate.COMMITTED, Fate.COMMITTED, Fate.REJECTED]
+            (reason,) = ask(store, "SELECT reason FROM rejects")[0]
+            assert reason.strip() == f"the store refused its rows: {error.__name__}"
+            assert store.is_alive()
+
+    asyncio.run(scenario())
+
+
+def test_a_writer_that_ends_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Who waits is told, who comes later too, and it counts as dead."""
+
+    def broken_clock() -> float:
+        raise PanicError
+
+    async def scenario() -> None:
+        async with asyncio.timeout(20):
+            store = Store(
+                tmp_path / "s.duckdb", free_bytes=Disk().free_bytes, monotonic=broken_clock
+            )
+            store.start()
+            for _ in range(2):
+                waiting = asyncio.create_task(store.run_in_store(lambda _: None))
+                with pytest.raises(StoreUnavailableError, match="takes nothing more"):
+                    await waiting
+                fates = Fates()
+                submit(store, fates, [row()], BatchName(P1, 7, 1))
+                assert await fates.wait(1) == [Fate.DEFERRED]
+            assert not store.is_alive()
+            assert (store.trouble or "").startswith("the writer ended: PanicError")
+            await store.stop()
 
     asyncio.run(scenario())
 
@@ -339,6 +394,22 @@ def test_a_certificate_is_kept_once_even_when_it_does_not_parse(tmp_path: Path) 
             assert ask(store, "SELECT cert_sha256, subject, der FROM certificates") == [
                 (certificate.sha256, None, der)
             ]
+
+    asyncio.run(scenario())
+
+
+def test_a_certificate_of_no_known_version_costs_nothing(tmp_path: Path) -> None:
+    """What its parser raises never reaches the writer: the report is committed, the bytes kept."""
+
+    async def scenario() -> None:
+        good = open_authority(tmp_path, now=datetime.fromtimestamp(NOW_US / 1e6, UTC)).certificate
+        der = with_version(good.public_bytes(Encoding.DER), 7)
+        certificate = Certificate(fingerprint(der), der)
+        async with a_store(tmp_path) as store:
+            fates = Fates()
+            submit(store, fates, [row()], BatchName(P1, 7, 1), certificates=[certificate])
+            assert await fates.wait(1) == [Fate.COMMITTED]
+            assert ask(store, "SELECT subject, der FROM certificates") == [(None, der)]
 
     asyncio.run(scenario())
 
