@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import duckdb
 import structlog
 
 from coordinator.core.settings import Config
 from coordinator.core.validation import validate
 from coordinator.store.catalogue import Catalogue, Source, accept_config, refuse_config
+from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.writer import Store
 from proto.model import ConfigError
 
@@ -81,6 +83,7 @@ class Configs:
         self._log = structlog.get_logger("config")
         self._asked = asyncio.Event()
         self._printed: tuple[object, ...] = ()
+        self._owed = False  # a reload failed for the store's sake
 
     @property
     def catalogue(self) -> Catalogue:
@@ -123,14 +126,27 @@ class Configs:
             asked = self._asked.is_set()
             self._asked.clear()
             footprint = await asyncio.to_thread(self._footprint)
-            if asked or footprint != self._printed:
+            if asked or self._owed or footprint != self._printed:
                 self._printed = footprint
-                await self.reload()
+                await self._try_reload()
+
+    async def _try_reload(self) -> None:
+        """Reload; while the store is in trouble what is in force stays, and the next look retries."""
+        try:
+            await self.reload()
+        except (StoreUnavailableError, duckdb.Error) as error:
+            if not self._owed:
+                self._log.error("configuration waits for the store", error=str(error)[:300])
+            self._owed = True
+        else:
+            self._owed = False
 
     async def reload(self) -> bool:
         """Read the file again; True when what it says is in force now.
 
         A bad file changes nothing but the log and the table config_versions.
+
+        Raises StoreUnavailableError or duckdb.Error when the store cannot take it: nothing changed.
         """
         source = None
         try:
@@ -158,10 +174,10 @@ class Configs:
         for finding in error.findings:
             self._log.error("configuration refused, the one before stays", finding=finding)
         if source is not None and source.sha256 != self._refused_sha256:
-            self._refused_sha256 = source.sha256
             await self._store.run_in_store(
                 partial(refuse_config, source=source, findings=error.findings)
             )
+            self._refused_sha256 = source.sha256
 
     def _footprint(self) -> tuple[object, ...]:
         try:

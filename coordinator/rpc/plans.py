@@ -11,11 +11,15 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
+import duckdb
+import structlog
+
 from coordinator.core.planner import plan_for, services_of
 from coordinator.core.registry import Probe
 from coordinator.rpc.authority import Authority
 from coordinator.store.catalogue import Catalogue, following, record_following
-from coordinator.store.writer import Store, StoreUnavailableError
+from coordinator.store.readers import StoreUnavailableError
+from coordinator.store.writer import Store
 from proto.codec import plan_to_wire
 from proto.gen import fleet_pb2, plan_pb2
 from proto.model import Plan
@@ -43,6 +47,7 @@ class Plans:
         self._following: dict[str, int] = {}
         self._pending: dict[str, tuple[Plan | None, int]] = {}
         self._wake = asyncio.Event()
+        self._log = structlog.get_logger("plans")
 
     async def start(self, catalogue: Catalogue) -> None:
         """Take the first configuration and what probes followed before."""
@@ -98,14 +103,15 @@ class Plans:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write down what was noted since."""
+        """Write down what was noted since; what the store does not take is kept and tried again."""
         pending, self._pending = self._pending, {}
         if not pending:
             return
 
         try:
             await self._store.run_in_store(partial(record_following, changes=pending))
-        except StoreUnavailableError:
+        except (StoreUnavailableError, duckdb.Error) as error:
+            self._log.warning("who follows which plan is not written yet", error=str(error)[:300])
             self._pending = {**pending, **self._pending}
             await asyncio.sleep(RETRY_S)
             self._wake.set()

@@ -26,6 +26,9 @@ from tests.fakes.fleet_client import OPTIONS, session
 
 BAD = CONFIG.replace('url = "https', 'url = "ftp')
 
+HIDE = "ALTER TABLE config_versions RENAME TO hidden"
+SHOW = "ALTER TABLE hidden RENAME TO config_versions"
+
 
 def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:
     """Every finding is raised before a port is opened."""
@@ -122,6 +125,27 @@ def test_a_signal_reads_the_file_without_a_change_of_its_stamp(tmp_path: Path) -
                     await house.runtime.store.run_in_store(lambda _: None)
             assert await house.runtime.configs.reload()
             assert house.runtime.configs.version == 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("text", [CONFIG + "packets = 5\n", BAD])
+def test_a_reload_while_the_store_is_in_trouble_is_tried_again(tmp_path: Path, text: str) -> None:
+    """The coordinator goes on with what is in force, and takes or refuses the file afterwards."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            store, configs = house.runtime.store, house.runtime.configs
+            await store.run_in_store(lambda con: con.execute(HIDE).fetchall())
+            house.config_file.write_text(text, encoding="utf-8")
+            configs.ask()
+            async with asyncio.timeout(20):
+                while not configs._owed:
+                    await store.run_in_store(lambda _: None)
+            assert configs.version == 1
+            await store.run_in_store(lambda con: con.execute(SHOW).fetchall())
+            await house.until("SELECT count(*) FROM config_versions", [(2,)])
+            assert configs.version == (1 if text == BAD else 2)
 
     asyncio.run(scenario())
 
