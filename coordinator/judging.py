@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -81,7 +81,7 @@ class Store(Protocol):
     """The part of the store's writer that judging uses."""
 
     async def run_in_store(self, fn: Callable[[Any], T]) -> T: ...
-    def cursor(self) -> Any: ...
+    def cursor(self) -> AbstractContextManager[Any]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,11 +329,8 @@ class Judge:
         """Read in a worker thread, on a cursor of its own."""
 
         def answer() -> T:
-            cursor = self._store.cursor()
-            try:
+            with self._store.cursor() as cursor:
                 return question(cursor)
-            finally:
-                cursor.close()
 
         return await asyncio.to_thread(answer)
 
@@ -367,7 +364,10 @@ async def judging(
     assignment: Callable[[], Assignment],
     progress: Progress,
 ) -> AsyncIterator[None]:
-    """Judge for as long as the context lasts."""
+    """Judge for as long as the context lasts.
+
+    A question that is being answered in its worker thread then is ended by the store's stop.
+    """
     judge = Judge(store, wall=wall, assignment=assignment, progress=progress)
     loop = asyncio.create_task(judge.run(), name="judging")
     try:

@@ -25,7 +25,7 @@ from coordinator.live import showing
 from coordinator.operations import Operations
 from coordinator.runtime import Runtime
 from coordinator.store import serving
-from coordinator.store.writer import StoreUnavailableError
+from coordinator.store.readers import StoreUnavailableError
 
 TOKEN_TTL_S: Final = 300
 """The internal token is used at once; it need not outlive a slow start."""
@@ -215,8 +215,5 @@ async def _tell(runtime: Runtime, say: Say) -> None:
 
 
 def _newest(runtime: Runtime) -> list[dict[str, Any]]:
-    cursor = runtime.store.cursor()
-    try:
+    with runtime.store.cursor() as cursor:
         return partial(serving.newest_verdicts, now_us=wall_us())(cursor)
-    finally:
-        cursor.close()

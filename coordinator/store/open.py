@@ -9,6 +9,7 @@ from typing import Final
 import duckdb
 
 from analysis.store import migrate
+from coordinator.store.readers import Readers
 from proto.model import SoundingsError
 
 STORAGE_VERSION: Final = "v1.5.0"
@@ -31,9 +32,14 @@ class Opened:
 
     root: duckdb.DuckDBPyConnection
     writer: duckdb.DuckDBPyConnection
+    readers: Readers
 
     def close(self) -> None:
-        """Close both, writer first."""
+        """Interrupt and await the readers, then close, writer first.
+
+        Raises duckdb.Error when a reader kept its cursor for too long.
+        """
+        self.readers.end()
         self.writer.close()
         self.root.close()
 
@@ -48,7 +54,7 @@ def open_store(path: Path) -> Opened:
     root = connect(path)
     try:
         migrate(root)
-        return Opened(root, root.cursor())
+        return Opened(root, root.cursor(), Readers(root))
     except BaseException:
         root.close()
         raise

@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -38,9 +38,9 @@ from coordinator.store.commit import (
     roll_back,
 )
 from coordinator.store.open import Opened, open_store
+from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.rows import Row
 from coordinator.store.statements import statement
-from proto.model import SoundingsError
 
 T = TypeVar("T")
 
@@ -55,10 +55,6 @@ TROUBLE_LOOK_S: Final = 1.0
 
 PENDING_ROWS_MAX: Final = 50_000
 """Rows beside results that wait while the store is in trouble; then the oldest are dropped."""
-
-
-class StoreUnavailableError(SoundingsError):
-    """The store cannot be written at the moment; what was asked did not happen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +136,13 @@ class Store:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Commit what was submitted, deliver the replies, close the file."""
+        """Commit what was submitted, deliver the replies, end the readers, close the file."""
         self._queue.put(_STOP)
         await asyncio.to_thread(self._thread.join)
-        self._opened.close()
+        try:
+            await asyncio.to_thread(self._opened.close)
+        except duckdb.Error as error:  # everything is committed: no reason to end with a failure
+            self._log.warning("store left open, the process's end closes it", error=str(error))
 
     def is_alive(self) -> bool:
         """Does the writer thread run? Trouble with the disk is not its death."""
@@ -177,14 +176,13 @@ class Store:
         result: T = await future
         return result
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection for reading, for one thread at a time; close it after use.
+    def cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """Lends a connection for reading, for one thread at a time.
 
-        It dies with a duckdb.Error when the store had to be opened anew: take another.
+        What runs on it ends with a duckdb.Error when the store is closed or opened anew, and a new
+        one is refused meanwhile with StoreUnavailableError.
         """
-        cursor = self._opened.root.cursor()
-        cursor.execute("SET enable_progress_bar = false")
-        return cursor
+        return self._opened.readers.lend()
 
     def marks_of(self, probe_id: str) -> dict[int, int]:
         """Highest committed seq of each epoch of one probe, oldest epoch first."""

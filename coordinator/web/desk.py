@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
@@ -40,7 +41,7 @@ class Desk:
     """Everything that the page reads. What may change while it runs is asked for each time."""
 
     wall: Callable[[], int]  # microseconds UTC
-    cursor: Callable[[], Any]
+    cursor: Callable[[], AbstractContextManager[Any]]  # lends one for reading
     counts: Callable[[], Counts]
     trouble: Callable[[], str | None]  # why the store takes nothing; None = it does
     sessions: Callable[[], int]  # probes connected now
@@ -56,8 +57,5 @@ class Desk:
             return await asyncio.to_thread(self._ask, question)
 
     def _ask(self, question: Callable[[Any], T]) -> T:
-        cursor = self.cursor()
-        try:
+        with self.cursor() as cursor:
             return question(cursor)
-        finally:
-            cursor.close()

@@ -52,11 +52,8 @@ class Desk:
             pass
 
     def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        cursor = self.store.cursor()
-        try:
+        with self.store.cursor() as cursor:
             return cursor.execute(sql, list(values)).fetchall()
-        finally:
-            cursor.close()
 
 
 @asynccontextmanager
@@ -187,22 +184,21 @@ def test_a_verdict_can_be_computed_again_as_of_its_time(tmp_path: Path) -> None:
                WHERE component = 'spaces' AND epoch_us(window_to) = ? ORDER BY revision""",
             _end(CALM),
         )
-        cursor = desk.store.cursor()
-        for as_of_us, verdict_class, body_text in kept:
-            again = judge_store(
-                cursor,
-                service="x",
-                component="spaces",
-                window_from=datetime.fromtimestamp((_end(CALM) - WINDOW_US) / 1e6, UTC),
-                window_to=datetime.fromtimestamp(_end(CALM) / 1e6, UTC),
-                as_of=datetime.fromtimestamp(as_of_us / 1e6, UTC),
-            )
-            assert again.verdict_class.value == verdict_class
-            assert (
-                again.to_json()["p_application_component"]
-                == json.loads(body_text)["p_application_component"]
-            )
-        cursor.close()
+        with desk.store.cursor() as cursor:
+            for as_of_us, verdict_class, body_text in kept:
+                again = judge_store(
+                    cursor,
+                    service="x",
+                    component="spaces",
+                    window_from=datetime.fromtimestamp((_end(CALM) - WINDOW_US) / 1e6, UTC),
+                    window_to=datetime.fromtimestamp(_end(CALM) / 1e6, UTC),
+                    as_of=datetime.fromtimestamp(as_of_us / 1e6, UTC),
+                )
+                assert again.verdict_class.value == verdict_class
+                assert (
+                    again.to_json()["p_application_component"]
+                    == json.loads(body_text)["p_application_component"]
+                )
         assert len(kept) == 2
 
     _run(tmp_path, body, now_us=T0_US)

@@ -175,10 +175,9 @@ def test_new_bins_in_the_configuration_count_nothing_twice(tmp_path: Path) -> No
             assigned[0] = one
             while await judge.step():
                 pass
-            cursor = store.cursor()
-            counted = cursor.execute("SELECT sum(sent), count(DISTINCT bin_s) FROM cells")
-            assert counted.fetchall() == [(200, 1)]
-            cursor.close()
+            with store.cursor() as cursor:
+                counted = cursor.execute("SELECT sum(sent), count(DISTINCT bin_s) FROM cells")
+                assert counted.fetchall() == [(200, 1)]
         await store.stop()
 
     asyncio.run(body())

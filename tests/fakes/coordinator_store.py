@@ -132,8 +132,5 @@ def submit(
 
 def ask(store: Store, sql: str) -> list[tuple[Any, ...]]:
     """Read from the store on a cursor of its own."""
-    cursor = store.cursor()
-    try:
+    with store.cursor() as cursor:
         return cursor.execute(sql).fetchall()
-    finally:
-        cursor.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from coordinator.core.intake import BatchName
 from coordinator.rpc.authority import open_authority
 from coordinator.store.commit import Arrival, Fate, Faults
+from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.rows import HeartbeatRow
-from coordinator.store.writer import Store, StoreUnavailableError
+from coordinator.store.writer import Store
 from proto.codec import fingerprint
 from proto.model import Certificate
 from tests.fakes.certificates import with_version
@@ -378,6 +380,44 @@ def test_stopping_commits_what_was_handed_over(tmp_path: Path) -> None:
     con = duckdb.connect(tmp_path / "soundings.duckdb", read_only=True)
     assert con.execute("SELECT count(*) FROM results").fetchall() == [(1,)]
     con.close()
+
+
+SLOW = "SELECT count(*) FROM range(1000000000000) r(i) WHERE hash(i) % 7 = 3"
+
+
+def test_stopping_ends_the_questions_that_run(tmp_path: Path) -> None:
+    """A query that would take for ever is interrupted, later ones are refused, the file closes."""
+    running = threading.Event()
+
+    def read(store: Store) -> None:
+        with store.cursor() as cursor:
+            running.set()
+            cursor.execute(SLOW).fetchall()
+
+    async def scenario() -> None:
+        async with a_store(tmp_path) as store:
+            reading = asyncio.create_task(asyncio.to_thread(read, store))
+            assert await asyncio.to_thread(running.wait, 10)
+        with pytest.raises(duckdb.InterruptException):
+            await reading
+        with pytest.raises(StoreUnavailableError), store.cursor():
+            raise AssertionError("lent")
+        duckdb.connect(tmp_path / "soundings.duckdb", read_only=True).close()
+
+    asyncio.run(scenario())
+
+
+def test_a_cursor_that_does_not_come_back_is_no_reason_to_fail(tmp_path: Path) -> None:
+    """The end of the wait is said; the cursor's own question is over."""
+
+    async def scenario() -> None:
+        async with a_store(tmp_path) as store:
+            readers = store._opened.readers
+            with readers.lend():
+                assert not readers.end(wait_s=0.1)
+            assert readers.end()
+
+    asyncio.run(scenario())
 
 
 def test_a_certificate_is_kept_once_even_when_it_does_not_parse(tmp_path: Path) -> None:
