@@ -144,7 +144,7 @@ CREATE TABLE results (
     clock_error_ms FLOAT,
     validity validity_word NOT NULL
 );
-COMMENT ON TABLE results IS 'The slot ledger: exactly one row per probe, check and slot that was measured or not run. What never came is in the view ledger as unreported.';
+COMMENT ON TABLE results IS 'The slot ledger: one row per probe, check and slot that was measured or not run. A slot that came again in another report is kept here and counted nowhere: the first received holds. What never came is in the view ledger as unreported.';
 COMMENT ON COLUMN results.slot_at IS 'The scheduled instant, by the probe''s wall clock.';
 COMMENT ON COLUMN results.started_at IS 'When the check really started, by the probe''s wall clock; NULL when it was not run.';
 COMMENT ON COLUMN results.received_at IS 'When the coordinator took it in, by the coordinator''s clock.';
@@ -369,5 +369,9 @@ SELECT
     r.validity
 FROM due
 LEFT JOIN results AS r
-    ON r.probe_id = due.probe_id AND r.check_no = due.check_no AND r.slot_at = due.slot_at;
-COMMENT ON VIEW ledger IS 'Every slot that was due: measured, not_run, or unreported where no row ever came.';
+    ON r.probe_id = due.probe_id AND r.check_no = due.check_no AND r.slot_at = due.slot_at
+QUALIFY row_number() OVER (
+    PARTITION BY due.probe_id, due.check_no, due.slot_at
+    ORDER BY r.received_at, r.seq, r.rowid
+) = 1;
+COMMENT ON VIEW ledger IS 'Every slot that was due, once: measured, not_run, or unreported where no row ever came. Of several rows the first received holds.';

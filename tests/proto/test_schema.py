@@ -77,16 +77,36 @@ def _in_another_unit(name: str, held: set[str]) -> bool:
 PLAN = "INSERT INTO plans VALUES ('p', 1, 1, 7, 1000000, 250000, '2026-01-01 00:00:00.1', ?)"
 
 
+def _report(
+    store: duckdb.DuckDBPyConnection, *, slot: str, received: str, failure: str | None
+) -> None:
+    store.execute(
+        "INSERT INTO results BY NAME SELECT CAST('2026-01-01 00:00:' || $slot AS TIMESTAMP) "
+        "AS slot_at, CAST('2026-01-01 00:00:' || $received AS TIMESTAMP) AS received_at, "
+        "'p' AS probe_id, 'b' AS boot_id, 1 AS seq,"
+        "7 AS check_no, 'c' AS check_id, 'tcp' AS kind, 's' AS service, 'm' AS component, "
+        "'subject' AS role, 'v' AS vantage, 'measured' AS state, 4 AS family, 1 AS sent, 0 AS lost,"
+        "0 AS duplicates, 0 AS late, 'ok' AS validity, $failure AS failure",
+        {"slot": slot, "received": received, "failure": failure},
+    )
+
+
+def test_a_slot_that_came_again_stands_in_the_ledger_once(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    """Of several rows of one slot the first received holds, in whatever order they were stored."""
+    store.execute(PLAN, ["2026-01-01 00:00:03"])
+    _report(store, slot="01.25", received="09", failure=None)
+    _report(store, slot="01.25", received="02", failure="timeout")
+    _report(store, slot="01.25", received="05", failure="reset")
+    found = store.execute("SELECT state, failure FROM ledger ORDER BY slot_at").fetchall()
+    assert found == [("unreported", None), ("measured", "timeout"), ("unreported", None)]
+
+
 def test_a_slot_that_never_came_is_unreported(store: duckdb.DuckDBPyConnection) -> None:
     """The ledger names each due slot once, and those without a row as unreported."""
     store.execute(PLAN, ["2026-01-01 00:00:03"])
-    store.execute(
-        "INSERT INTO results BY NAME SELECT TIMESTAMP '2026-01-01 00:00:01.25' AS slot_at, "
-        "TIMESTAMP '2026-01-01 00:00:02' AS received_at, 'p' AS probe_id, 'b' AS boot_id, 1 AS seq,"
-        "7 AS check_no, 'c' AS check_id, 'tcp' AS kind, 's' AS service, 'm' AS component, "
-        "'subject' AS role, 'v' AS vantage, 'measured' AS state, 4 AS family, 1 AS sent, 0 AS lost,"
-        "0 AS duplicates, 0 AS late, 'ok' AS validity"
-    )
+    _report(store, slot="01.25", received="02", failure=None)
     states = store.execute("SELECT state FROM ledger ORDER BY slot_at").fetchall()
     assert states == [("unreported",), ("measured",), ("unreported",)]
 
