@@ -163,7 +163,10 @@ def _repeats(group: Group) -> list[tuple[int, str]]:
     again = order[1:][same]
     owners, places = np.unique(report[again], return_index=True)
     return [
-        (i, f"check {group.check_no[row]} has more than one row for one slot_at; send each slot once")
+        (
+            i,
+            f"check {group.check_no[row]} has more than one row for one slot_at; send each slot once",
+        )
         for i, row in zip(owners.tolist(), again[places].tolist(), strict=True)
     ]
 
