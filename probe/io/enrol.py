@@ -21,7 +21,7 @@ import grpc
 from cryptography import x509
 
 from probe.exits import Exit, ProbeError
-from probe.io import trust
+from probe.io import renewal, trust
 from probe.io.clock import clock_note, utc
 from probe.io.link import CHANNEL_OPTIONS, split_endpoint
 from probe.io.state import Endpoint, Identity, StateDirectory
@@ -98,7 +98,7 @@ def recover(state: StateDirectory, identity: Identity, *, wall: Callable[[], int
         identity.ca_pem,
         lambda stub: stub.Recover(request, timeout=TIMEOUT_S),
     )
-    state.write("certificate.pem", reply.certificate_pem)
+    renewal.take(state, identity, certificate_pem=reply.certificate_pem, ca_pem=reply.ca_pem)
 
 
 def _own_csr(state: StateDirectory) -> bytes:
@@ -121,7 +121,7 @@ def _store(
     endpoint: Endpoint,
 ) -> None:
     """The certificate comes last: it says that all else is there."""
-    state.write("ca.pem", reply.ca_pem or pinned_ca_pem)
+    state.write("ca.pem", renewal.trusted_bundle(pinned_ca_pem, reply.ca_pem))
     state.save_endpoint(endpoint)
     state.write("certificate.pem", reply.certificate_pem)
 

@@ -15,7 +15,7 @@ import trio
 
 from probe.core import backoff
 from probe.exits import ProbeError
-from probe.io import enrol, link, trust
+from probe.io import enrol, link, renewal, trust
 from probe.io.clock import utc
 from probe.io.session import Ports, Session
 from probe.io.state import Identity, StateDirectory
@@ -121,7 +121,10 @@ class Uplink:
 
     def _renew(self, endpoint: str) -> None:
         reply = link.renew(endpoint, self._identity, timeout_s=RENEW_TIMEOUT_S)
-        if reply.ca_pem:
-            self._state.write("ca.pem", reply.ca_pem)
-        self._state.write("certificate.pem", reply.certificate_pem)
+        renewal.take(
+            self._state,
+            self._identity,
+            certificate_pem=reply.certificate_pem,
+            ca_pem=reply.ca_pem,
+        )
         self._identity = self._state.identity()
