@@ -7,7 +7,15 @@ the cells is just what was known then: a verdict can be computed again as of any
 
 The one way in which this could go wrong is a row that was stamped as received before a count and
 committed after it. Each count therefore records how many rows it rests on; when the rows received
-up to then have become more, the bin is thrown away and counted anew in the same transaction.
+up to then have become more, the bin is thrown away and counted anew in the same transaction, span
+by span: one pass for the rows received up to each former count, and one for those since. So every
+earlier `as_of` finds again what had been received by then, and nothing that came later.
+
+A change of width is the same thing at a larger scale. The bins of the old width stay until one of
+the new width is to be counted among them. Then all of them between two instants at which the grids
+meet give way together, and the new ones are counted in the spans of their counts.
+
+A slot that came in several reports counts once, by the row that was received first.
 
 Everything here runs on the store's one writer connection, between two group commits.
 """
@@ -15,9 +23,10 @@ Everything here runs on the store's one writer connection, between two group com
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import duckdb
 
@@ -81,34 +90,94 @@ def count_bins(
     """Count what was received up to `as_of_us` into the cells of these bins.
 
     Belongs inside a transaction of the caller's, as the store's `run_in_store` makes one. A bin
-    without rows is recorded as counted over 0 rows. At most `BINS_PER_COUNT` starts.
+    without rows is recorded as counted over 0 rows. At most `BINS_PER_COUNT` starts; more bins
+    than asked for are counted, and returned, where they take the place of others of another width.
     """
     if len(starts) > BINS_PER_COUNT:
         raise ValueError(f"{len(starts)} bins in one count; at most {BINS_PER_COUNT} fit")
     as_of = utc(as_of_us)
+    inherited = _replace_others(connection, starts, bin_us=bin_us)
+    bins = sorted({utc(start) for start in starts} | set(inherited))
     known = connection.execute(
-        statement("bin_counts"),
-        {"bins": [utc(start) for start in starts], "bin_us": bin_us, "as_of": as_of},
+        statement("bin_counts"), {"bins": bins, "bin_us": bin_us, "as_of": as_of}
     ).fetchall()
-    rebuilt = [bin_at for bin_at, _, then, counted, _ in known if counted not in {None, then}]
-    _forget(connection, rebuilt, bin_us=bin_us)
-    afters = [None if bin_at in rebuilt else rolled_at for bin_at, _, _, _, rolled_at in known]
-    bins = [row[0] for row in known]
-    connection.execute(
-        statement("roll_bins"), {"bins": bins, "afters": afters, "bin_us": bin_us, "as_of": as_of}
-    )
-    connection.execute(
-        statement("record_counts"),
-        {"bins": bins, "counts": [row[1] for row in known], "bin_us": bin_us, "as_of": as_of},
-    )
+    rebuilt = {bin_at for bin_at, _, then, counted, _ in known if counted not in {None, then}}
+    _forget(connection, rebuilt | set(inherited), bin_us=bin_us)
+    spans = [
+        span
+        for bin_at, _, _, _, steps in known
+        for span in _spans(
+            bin_at,
+            former={*steps, *inherited.get(bin_at, ())},
+            as_of=as_of,
+            anew=bin_at in rebuilt or bin_at in inherited,
+        )
+    ]
+    _roll(connection, spans, bin_us=bin_us)
+    _record(connection, spans, {row[0]: row[1] for row in known}, bin_us=bin_us)
     return tuple(
         Counted(bin_us=micros(bin_at), result_rows=rows, rebuilt=bin_at in rebuilt)
         for bin_at, rows, _, _, _ in known
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """The rows of one bin that were received after one instant (None = ever) up to another."""
+
+    bin_at: datetime
+    after_at: datetime | None
+    until_at: datetime
+
+
+def _spans(
+    bin_at: datetime, *, former: Collection[datetime], as_of: datetime, anew: bool
+) -> list[_Span]:
+    """What is left to count of a bin after its former counts; all of it when it begins anew."""
+    ends = sorted({*former, as_of}) if anew else [max([as_of, *former])]
+    first = None if anew else max(former, default=None)
+    return [
+        _Span(bin_at=bin_at, after_at=after_at, until_at=until_at)
+        for after_at, until_at in pairwise([first, *ends])
+        if until_at is not None
+    ]
+
+
+def _roll(connection: duckdb.DuckDBPyConnection, spans: Sequence[_Span], *, bin_us: int) -> None:
+    if not spans:
+        return
+    given = {
+        "bins": [span.bin_at for span in spans],
+        "afters": [span.after_at for span in spans],
+        "untils": [span.until_at for span in spans],
+        "low": min(span.bin_at for span in spans),
+        "high": max(span.bin_at for span in spans) + timedelta(microseconds=bin_us),
+        "bin_us": bin_us,
+    }
+    connection.execute(statement("roll_bins"), given)
+
+
+def _record(
+    connection: duckdb.DuckDBPyConnection,
+    spans: Sequence[_Span],
+    rows: Mapping[datetime, int],
+    *,
+    bin_us: int,
+) -> None:
+    """Each span is a count on record, so that a later one can be made in the same steps."""
+    if not spans:
+        return
+    given = {
+        "bins": [span.bin_at for span in spans],
+        "untils": [span.until_at for span in spans],
+        "counts": [rows[span.bin_at] for span in spans],
+        "bin_us": bin_us,
+    }
+    connection.execute(statement("record_counts"), given)
+
+
 def _forget(
-    connection: duckdb.DuckDBPyConnection, bins: Sequence[datetime], *, bin_us: int
+    connection: duckdb.DuckDBPyConnection, bins: Collection[datetime], *, bin_us: int
 ) -> None:
     if bins:
         given = {"bins": list(bins), "bin_us": bin_us}
@@ -116,16 +185,38 @@ def _forget(
 
 
 def adopt_width(connection: duckdb.DuckDBPyConnection, *, bin_us: int, since_us: int) -> int:
-    """Make room for bins of another width after a change of configuration.
+    """From when on bins are to be looked at after a change of their width by configuration.
 
-    Live cells of other widths are dropped from the last instant before `since_us` at which the
-    old and the new grid meet, so that the bins there are counted anew and nothing counts twice.
-    Returns that instant; it is `since_us` when there was nothing to drop.
+    That is the last instant before `since_us` at which the old and the new grid meet; `since_us`
+    itself when all was counted at this width. Nothing is dropped before it is counted anew.
     """
+    return span_start(since_us, _meeting(connection, bin_us=bin_us))
+
+
+def _meeting(connection: duckdb.DuckDBPyConnection, *, bin_us: int) -> int:
+    """How far apart the instants lie at which all grids in use meet; 1 when there is one grid."""
     widths = connection.execute(statement("other_widths"), {"bin_us": bin_us}).fetchall()
-    if not widths:
-        return since_us
-    meeting_us = span_start(since_us, math.lcm(bin_us, *(1_000_000 * int(w) for (w,) in widths)))
-    for name in ("drop_other_cells", "drop_other_rollups"):
-        connection.execute(statement(name), {"bin_us": bin_us, "since": utc(meeting_us)})
-    return meeting_us
+    return math.lcm(bin_us, *(1_000_000 * int(w) for (w,) in widths)) if widths else 1
+
+
+def _replace_others(
+    connection: duckdb.DuckDBPyConnection, starts: Sequence[int], *, bin_us: int
+) -> dict[datetime, set[datetime]]:
+    """Drop what was counted at other widths around these bins.
+
+    Returns the bins of this width that take its place, each with the instants of the counts that
+    were dropped.
+    """
+    span_us = _meeting(connection, bin_us=bin_us)
+    if span_us == 1:
+        return {}
+    spans = sorted({utc(span_start(start, span_us)) for start in starts})
+    given = {"spans": spans, "span_us": span_us, "bin_us": bin_us}
+    found = connection.execute(statement("other_rollups"), given).fetchall()
+    for name in ("drop_other_cells", "drop_other_rollups") if found else ():
+        connection.execute(statement(name), given)
+    inherited: dict[datetime, set[datetime]] = {}
+    for other_us, width_us, rolled_at in found:
+        for start in range(span_start(other_us, bin_us), other_us + width_us, bin_us):
+            inherited.setdefault(utc(start), set()).add(rolled_at)
+    return inherited

@@ -105,13 +105,15 @@ def world_rows(
 
     `bins` are bin numbers counted from T0. A broken row answers 503 over http, nothing else fails.
     """
-    for number, place, part, kind in product(bins, PLACES, PARTS, ("icmp", "tcp", "http")):
+    checks = list(enumerate(product(PARTS, ("icmp", "tcp", "http")), start=1))
+    for number, place, (check_no, (part, kind)) in product(bins, PLACES, checks):
         service, component, role, prefix, asn = part
         at_us = T0_US + number * width_us + width_us // 2
         fact = Fact(
             slot_at_us=at_us,
             received_at_us=at_us + SECOND_US,
             probe_id=place.name,
+            check_no=check_no,
             vantage=place.name,
             vantage_asn=place.asn,
             vantage_country=place.country,

@@ -1,5 +1,10 @@
--- Count results into cells for each bin, from the rows received after the bin's own $afters entry
--- (NULL = from the first) up to $as_of.
+-- Count results into cells, one pass per span of arrival: the rows of $bins[i] that were received
+-- after $afters[i] (NULL = from the first) up to $untils[i]. A bin may stand there several times;
+-- arrivals of different spans never share a cell, so that the cells known at the end of each span
+-- stay what they were. All slots lie in [$low, $high), which is said so that the rest is skipped.
+--
+-- A slot counts once, by the row that was received first. Repeats are rare: they are looked for by
+-- their keys alone, and the join with what is found costs nothing where nothing is found.
 --
 -- What counts: a measured row that is fit for use (validity ok). What the vantage itself could not
 -- do (local_*) says nothing about a target: it becomes a row with sent = 0 and lost = 0, so that it
@@ -10,10 +15,27 @@
 -- A slot that failed before its first attempt (a name that did not resolve) counts as one attempt.
 -- Groups by failure keep unlike failures of one cell apart; rows of one cell add up.
 INSERT INTO cells BY NAME
-WITH bins AS (SELECT unnest($bins) AS bin_at, unnest($afters) AS after_at),
+WITH spans AS (
+    SELECT
+        unnest($bins) AS bin_at,
+        unnest(CAST($afters AS TIMESTAMP[])) AS after_at,
+        unnest($untils) AS until_at
+),
+repeated AS (
+    SELECT
+        probe_id, check_no, slot_at, family,
+        arg_min(rowid, (received_at, seq, rowid)) AS first_row
+    FROM results
+    WHERE slot_at >= $low AND slot_at < $high
+        AND time_bucket(to_microseconds($bin_us), slot_at, TIMESTAMP '1970-01-01')
+            IN (SELECT bin_at FROM spans)
+    GROUP BY ALL
+    HAVING count(*) > 1
+),
 fit AS (
     SELECT
-        bins.bin_at,
+        spans.bin_at,
+        spans.until_at,
         r.*,
         coalesce(starts_with(CAST(r.failure AS VARCHAR), 'local_'), FALSE) AS is_local,
         CASE r.kind
@@ -22,25 +44,35 @@ fit AS (
             ELSE coalesce(r.rtt_ms_median, r.total_ms)
         END AS answer_ms
     FROM results AS r
-    INNER JOIN bins
-        ON r.slot_at >= bins.bin_at
-        AND r.slot_at < bins.bin_at + to_microseconds($bin_us)
-        AND r.received_at > coalesce(bins.after_at, TIMESTAMP '-infinity')
-    WHERE r.received_at <= $as_of
+    INNER JOIN spans
+        ON spans.bin_at = time_bucket(to_microseconds($bin_us), r.slot_at, TIMESTAMP '1970-01-01')
+        AND r.received_at > coalesce(spans.after_at, TIMESTAMP '-infinity')
+        AND r.received_at <= spans.until_at
+    LEFT JOIN repeated
+        ON repeated.probe_id = r.probe_id
+        AND repeated.check_no = r.check_no
+        AND repeated.slot_at = r.slot_at
+        AND repeated.family = r.family
+    WHERE r.slot_at >= $low AND r.slot_at < $high
+        AND coalesce(repeated.first_row = r.rowid, TRUE)
         AND r.state = 'measured'
         AND (r.validity = 'ok' OR coalesce(starts_with(CAST(r.failure AS VARCHAR), 'local_'), FALSE))
 )
-SELECT
-    CAST(NULL AS VARCHAR) AS scenario,
-    bin_at AS slot_at,
-    CAST($bin_us // 1000000 AS UINTEGER) AS bin_s,
-    vantage, vantage_asn, vantage_country, service, component, role, kind, family,
-    CASE WHEN kind = 'dns' THEN NULL ELSE address END AS address,
-    target_asn, target_prefix,
-    CAST(sum(CASE WHEN is_local THEN 0 WHEN failure IS NULL THEN sent ELSE greatest(sent, 1) END) AS UINTEGER) AS sent,
-    CAST(sum(CASE WHEN is_local THEN 0 WHEN failure IS NULL THEN lost ELSE greatest(lost, 1) END) AS UINTEGER) AS lost,
-    operation, failure, http_status,
-    median(answer_ms) FILTER (WHERE failure IS NULL AND lost < sent) AS rtt_ms,
-    max(received_at) AS received_at
-FROM fit
-GROUP BY ALL
+SELECT * EXCLUDE (until_at)
+FROM (
+    SELECT
+        CAST(NULL AS VARCHAR) AS scenario,
+        bin_at AS slot_at,
+        CAST($bin_us // 1000000 AS UINTEGER) AS bin_s,
+        vantage, vantage_asn, vantage_country, service, component, role, kind, family,
+        CASE WHEN kind = 'dns' THEN NULL ELSE address END AS address,
+        target_asn, target_prefix,
+        CAST(sum(CASE WHEN is_local THEN 0 WHEN failure IS NULL THEN sent ELSE greatest(sent, 1) END) AS UINTEGER) AS sent,
+        CAST(sum(CASE WHEN is_local THEN 0 WHEN failure IS NULL THEN lost ELSE greatest(lost, 1) END) AS UINTEGER) AS lost,
+        operation, failure, http_status,
+        median(answer_ms) FILTER (WHERE failure IS NULL AND lost < sent) AS rtt_ms,
+        max(received_at) AS received_at,
+        until_at
+    FROM fit
+    GROUP BY ALL
+)

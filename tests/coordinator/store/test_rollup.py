@@ -41,7 +41,9 @@ def _empty() -> duckdb.DuckDBPyConnection:
 
 FACTS = st.builds(
     Fact,
-    slot_at_us=st.integers(0, 3 * 60 - 1).map(lambda s: T0_US + s * SECOND_US),
+    slot_at_us=st.integers(0, 17).map(lambda s: T0_US + s * 10 * SECOND_US),
+    check_no=st.integers(1, 3),
+    family=st.sampled_from([4, 6]),
     received_at_us=st.integers(0, 600).map(lambda s: T0_US + s * SECOND_US),
     vantage=st.sampled_from(["v01", "v02"]),
     component=st.sampled_from(["web", "api"]),
@@ -77,7 +79,11 @@ def _is_local(fact: Fact) -> bool:
 def _recount(facts: Sequence[Fact], *, as_of_us: int) -> dict[tuple[object, ...], tuple[int, int]]:
     """(sent, lost) per bin, vantage, component, kind, address, failure and status."""
     sums: dict[tuple[object, ...], tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for fact in facts:
+    firsts: dict[tuple[object, ...], Fact] = {}
+    for fact in sorted(facts, key=lambda fact: (fact.received_at_us, fact.seq)):
+        slot = (fact.probe_id, fact.check_no, fact.slot_at_us, fact.family)
+        firsts.setdefault(slot, fact)
+    for fact in firsts.values():
         fit = fact.validity == "ok" or _is_local(fact)
         if fact.state != "measured" or not fit or fact.received_at_us > as_of_us:
             continue
@@ -127,20 +133,47 @@ def test_cells_equal_a_recount_however_late_the_rows_came(facts: list[Fact], cut
     connection.close()
 
 
-@given(facts=st.lists(FACTS, max_size=25), split=st.integers(0, 25))
+@given(facts=st.lists(FACTS, max_size=25), split=st.integers(0, 25), cut=st.integers(0, 600))
 @settings(max_examples=30, deadline=None)
 def test_rows_committed_after_their_count_are_still_counted_once(
-    facts: list[Fact], split: int
+    facts: list[Fact], split: int, cut: int
 ) -> None:
-    """A row stamped before a count and committed after it rebuilds its bin, and nothing doubles."""
+    """A row committed after its count rebuilds its bin; nothing doubles, and no `as_of` loses."""
     connection = _empty()
-    end_us = T0_US + 601 * SECOND_US
+    early_us, end_us = T0_US + cut * SECOND_US, T0_US + 601 * SECOND_US
     write(connection, facts[:split])
+    _count_all(connection, as_of_us=early_us)
     _count_all(connection, as_of_us=end_us)
     write(connection, facts[split:])
     _count_all(connection, as_of_us=end_us)
     assert _cells(connection, as_of_us=end_us) == _recount(facts, as_of_us=end_us)
+    assert _cells(connection, as_of_us=early_us) == _recount(facts, as_of_us=early_us)
     connection.close()
+
+
+def test_a_rebuilt_bin_still_shows_what_was_known_before(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    """What came after a count never hides, in one cell with it, what had come by then."""
+    count_us, later_us = T0_US + BIN_US, T0_US + 5 * BIN_US
+    write(store, [Fact(check_no=n) for n in range(10)])
+    rollup.count_bins(store, [T0_US], bin_us=BIN_US, as_of_us=count_us)
+    late = Fact(check_no=10, received_at_us=count_us - SECOND_US)
+    write(store, [late, Fact(check_no=11, received_at_us=count_us + SECOND_US)])
+    counted = rollup.count_bins(store, [T0_US], bin_us=BIN_US, as_of_us=later_us)
+    assert counted == (rollup.Counted(bin_us=T0_US, result_rows=12, rebuilt=True),)
+    assert list(_cells(store, as_of_us=count_us).values()) == [(11, 0)]
+    assert list(_cells(store, as_of_us=later_us).values()) == [(12, 0)]
+
+
+def test_a_slot_that_came_again_weighs_nothing(store: duckdb.DuckDBPyConnection) -> None:
+    """The row that was received first counts, though the repetition came after a count."""
+    write(store, [Fact(seq=1), Fact(seq=2, failure="timeout", operation="connect", lost=1)])
+    rollup.count_bins(store, [T0_US], bin_us=BIN_US, as_of_us=T0_US + BIN_US)
+    write(store, [Fact(received_at_us=T0_US + 2 * BIN_US), Fact(family=6)])
+    rollup.count_bins(store, [T0_US], bin_us=BIN_US, as_of_us=T0_US + 3 * BIN_US)
+    found = store.execute("SELECT family, sent, failure FROM cells ORDER BY family").fetchall()
+    assert found == [(4, 1, None), (6, 1, None)]
 
 
 def test_the_time_of_a_cell_is_the_median_of_its_good_rows(
@@ -148,8 +181,14 @@ def test_the_time_of_a_cell_is_the_median_of_its_good_rows(
 ) -> None:
     """Failed rows and wholly lost ones have no time; http is timed to its first byte."""
     times = [10.0, 30.0, 90.0]
-    write(store, [Fact(kind="http", first_byte_ms=t, total_ms=t * 2) for t in times])
-    write(store, [Fact(kind="http", first_byte_ms=999.0, sent=2, lost=2)])
+    write(
+        store,
+        [
+            Fact(check_no=n, kind="http", first_byte_ms=t, total_ms=t * 2)
+            for n, t in enumerate(times)
+        ],
+    )
+    write(store, [Fact(check_no=9, kind="http", first_byte_ms=999.0, sent=2, lost=2)])
     rollup.count_bins(store, [T0_US], bin_us=BIN_US, as_of_us=T0_US + BIN_US)
     found = store.execute("SELECT rtt_ms, sent, lost FROM cells").fetchall()
     assert found == [(statistics.median(times), 5, 2)]
@@ -232,6 +271,27 @@ def test_a_change_of_width_counts_nothing_twice() -> None:
     assert connection.execute("SELECT sum(sent) FROM cells").fetchall() == [(72,)]
     again_us = rollup.adopt_width(connection, bin_us=narrow_us, since_us=T0_US + 300 * SECOND_US)
     assert again_us == T0_US + 300 * SECOND_US
+    connection.close()
+
+
+def test_a_late_row_of_an_old_bin_counts_once_after_a_change_of_width() -> None:
+    """Bins of the new width take the place of the old ones around them, also for an earlier as_of."""
+    connection = _empty()
+    write(connection, [Fact(slot_at_us=T0_US + s * SECOND_US) for s in range(0, 360, 5)])
+    end_us = T0_US + 360 * SECOND_US
+    starts = [T0_US + n * BIN_US for n in range(6)]
+    rollup.count_bins(connection, starts, bin_us=BIN_US, as_of_us=end_us)
+    wide_us = 2 * BIN_US
+    for width_us, row_us in ((wide_us, T0_US + 7_000_000), (BIN_US // 3, T0_US + 8_000_000)):
+        late_us = end_us + width_us
+        write(connection, [Fact(slot_at_us=row_us, received_at_us=late_us)])
+        before = connection.execute("SELECT sum(sent) FROM cells").fetchall()[0][0]
+        rollup.count_bins(connection, [T0_US], bin_us=width_us, as_of_us=end_us + 10 * BIN_US)
+        assert connection.execute("SELECT sum(sent) FROM cells").fetchall() == [(before + 1,)]
+        early = connection.execute(
+            "SELECT sum(sent) FROM cells WHERE received_at <= ?", [rollup.utc(end_us)]
+        ).fetchall()
+        assert early == [(72,)]
     connection.close()
 
 
