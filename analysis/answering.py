@@ -23,6 +23,7 @@ from analysis.store import (
     ask_freely,
     import_rows,
     judge_store,
+    latest_incidents,
     latest_verdicts,
     open_in_memory,
     open_to_read,
@@ -111,13 +112,27 @@ def _window(con: Connection, one: Served, asked: Question) -> tuple[datetime, da
     return min(since, asked.until - one.bin), asked.until
 
 
-def incidents(path: Path, *, service: str | None) -> tuple[Incident, ...]:
-    """Incidents of recorded verdicts; of a store without any, those of a judgement made now."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Incidents, and where they are from: `incidents` (on record), `verdicts` or `judged now`."""
+
+    incidents: tuple[Incident, ...]
+    source: str
+
+
+def incidents(path: Path, *, service: str | None) -> Told:
+    """The incidents on record, as the page shows them; of a store without any, what verdicts say."""
     with open_to_read(path) as con:
-        recorded = latest_verdicts(con)
+        recorded = latest_incidents(con)
+        if recorded:
+            return Told(
+                tuple(one for one in recorded if service in {None, one.service}), "incidents"
+            )
+        verdicts_there = latest_verdicts(con)
         asked = Question(service=service)
-        found = recorded or tuple(_judge(con, one, asked) for one in _covered(con, asked))
-    return fold(one for one in found if service in {None, one.service})
+        found = verdicts_there or tuple(_judge(con, one, asked) for one in _covered(con, asked))
+    folded = fold(one for one in found if service in {None, one.service})
+    return Told(folded, "verdicts" if verdicts_there else "judged now")
 
 
 def claim_sheet(path: Path, arguments: argparse.Namespace) -> ClaimSheet:

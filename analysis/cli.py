@@ -207,8 +207,11 @@ def run_verdict(arguments: argparse.Namespace) -> int:
 
 def run_incidents(arguments: argparse.Namespace) -> int:
     """Print the incidents; none is an answer too."""
-    found = answering.incidents(arguments.db, service=arguments.service)
-    print(as_json.incidents_json(found) if arguments.json else text.render_incidents(found))
+    told = answering.incidents(arguments.db, service=arguments.service)
+    if arguments.json:
+        print(as_json.incidents_json(told.incidents, source=told.source))
+    else:
+        print(text.render_incidents(told.incidents))
     return ANSWERED
 
 

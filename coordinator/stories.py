@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from analysis.core.incident import Incident, fold
-from analysis.core.taxonomy import Level, VerdictClass
-from analysis.core.verdict import Interval, Verdict, stamp_text
+from analysis.core.incident import Incident, fold, part_of, supported
+from analysis.core.taxonomy import Level
+from analysis.core.verdict import Interval, Verdict, stamp_text, verdict_from_json
+from analysis.store.recording import incident_from_json
 
 REMEMBERED: Final = timedelta(days=1)
 """The final watermark: what came in until then may change a story."""
@@ -57,6 +58,8 @@ def tell(stories: Stories, verdicts: Sequence[Verdict]) -> tuple[Stories, News]:
         words = _words(one, before.get(one.incident_id), verdicts)
         if words is not None:
             worded[one.incident_id] = words.to_json()
+        elif worded.get(one.incident_id, {}).get("sentence") != one.sentence:
+            worded.pop(one.incident_id, None)  # the verdict that had worded it was taken back
     news = tuple(
         (one, body_of(one, worded.get(one.incident_id)))
         for one in after
@@ -118,21 +121,17 @@ def remembered(bodies: Sequence[Mapping[str, Any]], *, now: datetime) -> Stories
 
 
 def _restored(body: Mapping[str, Any]) -> Incident:
-    return Incident(
-        incident_id=body["incident_id"],
-        revision=body["revision"],
-        scenario=body["scenario"],
-        service=body["service"],
-        component=body["component"],
-        verdict_class=VerdictClass(body["class"]),
-        probability=body["probability"],
-        onset=_interval(body["onset_interval"], body["onset"]),
-        end=_interval(body["end_interval"], body["end"]),
-        began=_at(body["began"]),
-        until=_at(body["until"]),
-        sentence=body["sentence"],
-        verdicts=body["verdicts"],
-    )
+    """The incident with the windows that bear it out by now: its last revision knew fewer.
+
+    Windows older than a day are not read again; what the revision said stands for them.
+    """
+    incident = incident_from_json(body)
+    found = [part_of(verdict_from_json(one)) for one in body.get("support", ())]
+    if not (found and incident.parts):
+        return incident
+    older = incident.parts if incident.began < min(part.began for part in found) else ()
+    following = supported(incident, (*older, *found))
+    return replace(following, end=incident.end or following.end)
 
 
 def row_of(incident: Incident, body: Mapping[str, Any], *, recorded_at: datetime) -> dict[str, Any]:
@@ -145,7 +144,7 @@ def row_of(incident: Incident, body: Mapping[str, Any], *, recorded_at: datetime
         "component": incident.component,
         "level": incident.level.value,
         "class": incident.verdict_class.value,
-        "state": "open" if incident.is_open else "ended",
+        "state": incident.state,
         "onset_from": None if onset is None else _naive(onset.low),
         "onset_to": None if onset is None else _naive(onset.high),
         "end_from": None if end is None else _naive(end.low),
@@ -159,16 +158,6 @@ def row_of(incident: Incident, body: Mapping[str, Any], *, recorded_at: datetime
 
 def _bounds(interval: Interval | None) -> list[str] | None:
     return None if interval is None else [stamp_text(interval.low), stamp_text(interval.high)]
-
-
-def _interval(bounds: Sequence[str] | None, best: str | None) -> Interval | None:
-    if bounds is None or best is None:
-        return None
-    return Interval(_at(bounds[0]), _at(bounds[1]), _at(best))
-
-
-def _at(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def _naive(at: datetime) -> datetime:

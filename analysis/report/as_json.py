@@ -21,9 +21,9 @@ def claim_json(sheet: ClaimSheet) -> str:
     return _text(sheet.to_json())
 
 
-def incidents_json(incidents: Sequence[Incident]) -> str:
-    """A list, one object per incident."""
-    return _text([one.to_json() for one in incidents])
+def incidents_json(incidents: Sequence[Incident], *, source: str) -> str:
+    """A list, one object per incident; `source` says what they were read or made from."""
+    return _text([one.to_json() | {"source": source} for one in incidents])
 
 
 def rows_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -98,6 +98,7 @@ def render_incidents(incidents: Sequence[Incident]) -> str:
 def _incident(one: Incident) -> str:
     start = stamp_text(one.onset.best if one.onset else one.began)
     end = stamp_text(one.end.best) if one.end else "still open"
+    end = "no end: withdrawn" if one.state == "withdrawn" else end
     head = f"{one.incident_id}  {one.level.value}: {one.verdict_class.value}  {start} to {end}"
     return f"{head}\n  {one.sentence}"
 

@@ -13,7 +13,7 @@ from analysis.store.opening import (
     open_to_write,
 )
 from analysis.store.reading import NoSuchServiceError, Window, read_block
-from analysis.store.recording import latest_verdicts
+from analysis.store.recording import latest_incidents, latest_verdicts
 
 __all__ = [
     "Answer",
@@ -29,6 +29,7 @@ __all__ = [
     "ask_freely",
     "import_rows",
     "judge_store",
+    "latest_incidents",
     "latest_verdicts",
     "migrate",
     "open_in_memory",

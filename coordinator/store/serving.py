@@ -59,8 +59,13 @@ def incidents(
     incident_id: str | None = None,
     newest_only: bool = True,
     asked: Asked = Asked(),
+    with_support: bool = True,
 ) -> list[Record]:
-    """Incidents as their JSON objects plus `incident_id`, `revision`, `state`; open ones first."""
+    """Incidents as their JSON objects plus `incident_id`, `revision`, `state`; open ones first.
+
+    With `support`, of the newest revisions: the verdicts of the last day that bear each one out, for
+    whoever goes on with it. Those who only show incidents need none of it.
+    """
     given = {
         "incident_id": incident_id,
         "service": asked.service,
@@ -68,7 +73,15 @@ def incidents(
         "newest_only": newest_only,
         "limit": asked.limit,
     }
-    return _bodies(cursor, "list_incidents", given, names=("incident_id", "revision", "state"))
+    found = _bodies(cursor, "list_incidents", given, names=("incident_id", "revision", "state"))
+    return _supported(cursor, found) if newest_only and with_support else found
+
+
+def _supported(cursor: duckdb.DuckDBPyConnection, found: list[Record]) -> list[Record]:
+    support: dict[str, list[Record]] = {}
+    for row in _records(cursor, "list_support", {}):
+        support.setdefault(row["incident_id"], []).append(json.loads(row["body"]))
+    return [one | {"support": support.get(one["incident_id"], [])} for one in found]
 
 
 def lanes(

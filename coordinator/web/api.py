@@ -93,7 +93,8 @@ async def all_verdicts(request: web.Request) -> web.Response:
 async def incidents(request: web.Request) -> web.Response:
     """Newest revision of each incident, open ones first."""
     asked = asked_of(request, newest_only=True)
-    return reply(await request.app[DESK].ask(partial(serving.incidents, asked=asked)))
+    question = partial(serving.incidents, asked=asked, with_support=False)
+    return reply(await request.app[DESK].ask(question))
 
 
 @routes.get("/api/incidents/{id}")

@@ -72,7 +72,9 @@ def _status(cursor: Any, *, desk: Desk, axis: Axis) -> dict[str, Any]:
     return {
         "services": [_service(name, title, verdicts, found) for name, title in titles.items()],
         "controls": [strip for strip in found if strip.service not in titles],
-        "incidents": serving.incidents(cursor, asked=serving.Asked(limit=INCIDENTS_SHOWN)),
+        "incidents": serving.incidents(
+            cursor, asked=serving.Asked(limit=INCIDENTS_SHOWN), with_support=False
+        ),
         "fleet": serving.fleet(cursor, now_us=now_us),
         "progress": desk.progress,
         "trouble": desk.trouble(),

@@ -129,7 +129,7 @@ def test_incidents_of_a_store_without_verdicts_are_judged_now(store: str, capsys
     """Imported rows have no recorded verdicts; their incident is found all the same."""
     assert main(["incidents", "--db", store, "--json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)
-    assert one["class"] == "overload"
+    assert (one["class"], one["source"]) == ("overload", "judged now")
     assert main(["incidents", "--db", store, "--service", "x"]) == 0
     assert "application: overload" in capsys.readouterr().out
 

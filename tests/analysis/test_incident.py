@@ -117,3 +117,77 @@ def test_verdicts_without_an_onset_are_dated_by_their_window() -> None:
     assert one.to_json()["onset"] is None
     (dated,) = fold([at(FAILING, 1)], [one])
     assert dated.onset is not None
+
+
+def revised(verdict: Verdict, **changes: object) -> Verdict:
+    """The same window, judged again a minute later."""
+    later = verdict.as_of + timedelta(minutes=1)
+    return replace(verdict, as_of=later, **changes)  # type: ignore[arg-type]
+
+
+def test_an_incident_whose_only_window_is_taken_back_is_withdrawn() -> None:
+    """A false alarm that late rows correct ends as no incident, and stays one."""
+    known = fold([at(FAILING, 0)])
+    (gone,) = fold([revised(at(HEALTHY, 0))], known)
+    assert (gone.state, gone.revision, gone.verdicts) == ("withdrawn", 2, 0)
+    assert gone.sentence.startswith("withdrawn: later rows did not bear it out")
+    assert gone.to_json()["state"] == "withdrawn"
+    assert fold([at(HEALTHY, start) for start in range(1, 12)], [gone]) == (gone,)
+
+
+@pytest.mark.parametrize(
+    "change", [{"verdict_class": C.UPSTREAM}, {"verdict_class": C.INSUFFICIENT}]
+)
+def test_a_window_that_says_something_else_supports_no_longer(change: dict[str, object]) -> None:
+    """Another level or not knowing takes a window's support away as health does."""
+    (first, *_) = fold([revised(at(FAILING, 0), **change)], fold([at(FAILING, 0)]))
+    assert first.state == "withdrawn"
+
+
+def test_a_withdrawn_incident_comes_back_under_its_name() -> None:
+    """When the window turns out bad after all, the story goes on."""
+    gone = fold([revised(at(HEALTHY, 0))], fold([at(FAILING, 0)]))
+    (back,) = fold([at(FAILING, 0)], gone)
+    assert (back.incident_id, back.state, back.revision) == (gone[0].incident_id, "open", 3)
+    assert back.sentence == FAILING.sentence
+
+
+def test_what_one_window_had_said_falls_with_it() -> None:
+    """Onset, class and sentence are those of the windows that are left."""
+    false = at(FAILING, 0, probability=0.999, sentence="false")
+    known = fold([false, at(FAILING, 1, probability=0.9, sentence="true")])
+    assert known[0].sentence == "false"
+    (left,) = fold([revised(at(HEALTHY, 0))], known)
+    assert (left.sentence, left.began, left.state) == ("true", minute(1), "open")
+    assert left.revision == known[0].revision + 1
+    level = at(FAILING, 1, onset=None, probability=0.9)
+    silent = fold(
+        [
+            replace(level, probability=0.999, sentence="x"),
+            at(FAILING, 0, onset=None, probability=0.9),
+        ]
+    )
+    (reworded,) = fold([revised(at(HEALTHY, 1))], silent)
+    assert reworded.revision == silent[0].revision + 1
+
+
+def test_an_end_moves_back_to_what_still_supports_it() -> None:
+    """Of an incident that has ended, the last window is taken back: it ended earlier."""
+    known = fold([at(FAILING, 0), at(FAILING, 1), at(HEALTHY, 7)])
+    (one,) = fold([revised(at(HEALTHY, 1))], known)
+    assert one.end is not None
+    assert (one.state, one.end.best) == ("ended", minute(2))
+
+
+def test_the_order_of_revisions_decides_not_the_order_of_arrival() -> None:
+    """Of two verdicts on one window in one fold, the one from more rows counts."""
+    bad, well = at(FAILING, 0), revised(at(HEALTHY, 0))
+    assert {one.state for one in fold([well, bad])} == {"withdrawn"}
+
+
+def test_a_long_incident_remembers_a_day_of_windows() -> None:
+    """What no row can revise any more is melted into one part and loses nothing."""
+    (one,) = fold([at(FAILING, 2.0 * number) for number in range(1000)])
+    assert one.verdicts == 1000
+    assert one.began == minute(0)
+    assert len(one.parts) < 730
