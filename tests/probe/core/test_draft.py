@@ -14,7 +14,7 @@ from probe.core.draft import (
     total_us,
     worst_source,
 )
-from probe.core.outcome import Outcome, blank_row, not_run
+from probe.core.outcome import OVER_RATE, Outcome, blank_row, not_run
 from proto.model import (
     Certificate,
     Check,
@@ -138,3 +138,12 @@ def test_barred_hop_fails_the_redirect() -> None:
         row.lost,
     ) == (State.MEASURED, Operation.REPLY, Failure.HTTP_REDIRECT, 1)
     assert "10.0.0.1 is private" in joined.attempts[-1].detail
+
+
+def test_a_hop_over_our_own_rate_is_our_fault() -> None:
+    """The target redirected as it should: the row says that it says nothing about it."""
+    barred = not_run(CHECK, reason=Reason.POLICY, why="asked too often")
+    over = replace(barred, attempts=(replace(barred.attempts[-1], classified_by=OVER_RATE),))
+    row = join_hops((hop(location="http://x.test/2"), over)).result
+    assert (row.failure, row.validity) == (Failure.HTTP_REDIRECT, Validity.PROBE_FAULT)
+    assert join_hops((over,)) == over
