@@ -34,7 +34,7 @@ from coordinator.core.watermark import Arrival, span_start
 from coordinator.store.statements import statement
 
 # Bins per transaction: after a long outage a backlog is counted in slices, so that ingest waits
-# for one slice at most (some 30 ms each at 70 000 rows per minute).
+# for one slice at most (some 60 ms each at 70 000 rows per minute).
 BINS_PER_COUNT = 30
 
 
