@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 
 from analysis.store import SchemaError
-from coordinator.configs import Configs
+from coordinator.configs import Configs, load_config
 from coordinator.core.registry import Probe, ProbeState
 from coordinator.core.settings import Config
 from coordinator.datadir import DataDir, hold
@@ -86,6 +86,8 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
         ConfigError: every finding in the configuration file.
     """
     log = structlog.get_logger("coordinator")
+    # Before anything is made: a bad file leaves no data directory behind.
+    load_config(launch.config_file, loaded_at_us=launch.wall())
     async with AsyncExitStack() as stack:
         data = stack.enter_context(hold(launch.data_dir))
         runtime = await _open_stores(stack, data, launch)

@@ -72,6 +72,13 @@ def main(argv: Sequence[str]) -> int:
     except CoordinatorError as error:
         print(f"soundings coordinator: {error}", file=sys.stderr)
         return error.code
+    except PermissionError as error:
+        print(
+            f"soundings coordinator: {error.filename or error}: this user may not use it; "
+            "run the command as the coordinator's user, or name another --data",
+            file=sys.stderr,
+        )
+        return Exit.DATA_UNUSABLE
     except ConfigError as error:
         print(f"soundings coordinator: bad configuration:\n{error}", file=sys.stderr)
         return Exit.BAD_CONFIG
@@ -274,6 +281,16 @@ def _quarantine(args: argparse.Namespace) -> int:
     return Exit.GOOD
 
 
+def _say_when_new(data: Path) -> None:
+    """A mistyped --data would make a fresh authority, whose tokens no coordinator knows."""
+    if not (data / "registry.duckdb").exists():
+        print(
+            f"soundings coordinator: {data} was never used by a coordinator and is made now; "
+            "tokens work only with the coordinator that is run with this --data",
+            file=sys.stderr,
+        )
+
+
 def _either(data: Path, ask: Callable[[Any], Awaitable[T]]) -> T:
     """Ask the running coordinator; with none running, the files themselves."""
 
@@ -281,6 +298,7 @@ def _either(data: Path, ask: Callable[[Any], Awaitable[T]]) -> T:
         try:
             return await ask(Operator(data / "admin.sock"))
         except NotRunningError:
+            _say_when_new(data)
             with Offline.open(data, wall=wall_us) as offline:
                 return await ask(offline)
 

@@ -74,12 +74,12 @@ class Operations:
     async def revoke(self, probe_id: str) -> str:
         """Refuse a probe for ever. Raises RegistryError when there is no such probe."""
         probe = await self._set(probe_id, ProbeState.REVOKED)
-        return f"{probe.name} ({probe_id}) is revoked; its rows stay"
+        return f"{probe.name} ({probe.probe_id}) is revoked; its rows stay"
 
     async def quarantine(self, probe_id: str, *, lift: bool) -> str:
         """Lower a probe's weight, or lift that. Raises RegistryError when it cannot be."""
         probe = await self._set(probe_id, ProbeState.ENROLLED if lift else ProbeState.QUARANTINED)
-        return f"{probe.name} ({probe_id}) is {probe.state.value}"
+        return f"{probe.name} ({probe.probe_id}) is {probe.state.value}"
 
     async def _set(self, probe_id: str, state: ProbeState) -> Probe:
         probe = await asyncio.to_thread(self._registry.set_state, probe_id, state)

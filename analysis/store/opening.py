@@ -30,7 +30,11 @@ def open_to_read(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises:
         StoreError: there is no such file, another process has it open, or it is no store.
     """
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except PermissionError as error:
+        raise StoreError(f"{path}: this user may not read it; ask its owner, or copy it") from error
+    if not there:
         raise StoreError(
             f"{path}: there is no such store; name one with --db, or import rows first"
         )

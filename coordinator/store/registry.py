@@ -119,21 +119,27 @@ class Registry:
         return probe
 
     def set_state(self, probe_id: str, state: ProbeState) -> Probe:
-        """Revoke or quarantine a probe, or lift a quarantine.
+        """Revoke or quarantine a probe, or lift a quarantine; `probe_id` may be its name.
 
         Raises RegistryError for a probe that is unknown, or revoked: that is for ever.
         """
         with self._change() as con:
-            probe = self._probes.get(probe_id)
-            if probe is None:
-                raise RegistryError(
-                    f"no probe {probe_id!r}; `soundings coordinator probes list` shows them"
-                )
+            probe = self._probes.get(probe_id) or self._named(probe_id)
+            probe_id = probe.probe_id
             if probe.state is ProbeState.REVOKED and state is not ProbeState.REVOKED:
                 raise RegistryError(f"probe {probe_id} is revoked for ever; enrol it anew")
             con.execute(statement("set_probe_state"), {"probe_id": probe_id, "state": state.value})
         self._probes[probe_id] = replace(probe, state=state)
         return self._probes[probe_id]
+
+    def _named(self, name: str) -> Probe:
+        """The one probe of that name; a revoked one only where no other has it."""
+        found = [probe for probe in self._probes.values() if probe.name == name]
+        standing = [probe for probe in found if probe.state is not ProbeState.REVOKED] or found
+        if len(standing) == 1:
+            return standing[0]
+        which = f"several probes {name!r}" if standing else f"no probe {name!r}"
+        raise RegistryError(f"{which}; `soundings coordinator probes list` shows them by their ids")
 
     def _use(
         self, con: duckdb.DuckDBPyConnection, granted: Granted, csr_der: bytes, now_us: int

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -42,6 +43,8 @@ COMMAND_TIMEOUT_S: Final = 60.0
 #: The window given to the commands begins so many bins before the announced start.
 LEAD_BINS: Final = 2
 #: Probes per access network in the loopback world: fewer than in the lab, because it stands in where little is allowed.
+#: Runnable programs per core beyond which the lab's own delays show in what is measured.
+BUSY_PER_CORE: Final = 4.0
 LOOPBACK_VANTAGES: Final = 1
 
 
@@ -93,6 +96,7 @@ def run_demo(asked: Asked) -> int:
     ):
         judged = _play(world, asked, say)
         _print(asked, ground, judged)
+        _doubt_the_machine(judged, say)
         if not asked.leave:
             _stay(world, asked, say)
     return 0 if judged.agrees else 1
@@ -212,6 +216,16 @@ def _print(asked: Asked, ground: Ground, judged: Judged) -> None:
         print(json.dumps(whole), flush=True)
 
 
+def _doubt_the_machine(judged: Judged, say: Callable[[str], None]) -> None:
+    """Two dozen probes and their targets share this machine: when it is late, everything is."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if not judged.agrees and load > BUSY_PER_CORE * cores:
+        say(
+            f"this machine was busy (load {load:.0f} on {cores} cores): what was measured may be "
+            "its own delay; run the demo again when nothing else runs"
+        )
+
+
 def _stay(world: World, asked: Asked, say: Callable[[str], None]) -> None:
     """Let the world go on with its page until Ctrl-C; the faults end, so recovery can be seen."""
     world.start_coordinator()
@@ -252,6 +266,8 @@ def _directory(keep: Path | None) -> Iterator[Path]:
     """The world's files: kept where asked, or when something went wrong, else removed."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise LabError(f"{keep}: this directory is not empty; name a new one with --keep")
         yield keep.resolve()
         return
     directory = Path(tempfile.mkdtemp(prefix="soundings-demo-"))

@@ -117,7 +117,8 @@ def test_tokens_and_probes_without_a_running_coordinator(
     printed = capsys.readouterr()
     assert printed.out.startswith(PREFIX)
     assert printed.out.count("\n") == 1
-    assert printed.err.startswith("for v01, once, until ")
+    assert "was never used by a coordinator and is made now" in printed.err
+    assert "\nfor v01, once, until " in printed.err
     assert main(create) == 2
     assert "the name 'v01' is taken" in capsys.readouterr().err
     assert main(["token", "create", "--ttl", "7d", "--json", *data]) == 0

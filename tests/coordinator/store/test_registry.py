@@ -121,6 +121,14 @@ def test_a_name_is_made_of_the_tokens_id_when_none_is_given(tmp_path: Path) -> N
     registry.close()
 
 
+def test_a_probe_may_be_called_by_its_name(tmp_path: Path) -> None:
+    """What the list shows as a name is enough to quarantine it."""
+    registry = opened(tmp_path)
+    probe = enrolled(registry)
+    assert registry.set_state(probe.name, ProbeState.QUARANTINED).probe_id == probe.probe_id
+    registry.close()
+
+
 def test_a_state_is_set_for_known_probes_and_revocation_is_for_ever(tmp_path: Path) -> None:
     """Quarantine comes and goes; a revoked probe stays so, also over a restart."""
     registry = opened(tmp_path)
