@@ -11,14 +11,12 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-import duckdb
 import structlog
 
 from coordinator.core.planner import plan_for, services_of
 from coordinator.core.registry import Probe
 from coordinator.rpc.authority import Authority
 from coordinator.store.catalogue import Catalogue, following, record_following
-from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.writer import Store
 from proto.codec import plan_to_wire
 from proto.gen import fleet_pb2, plan_pb2
@@ -110,7 +108,7 @@ class Plans:
 
         try:
             await self._store.run_in_store(partial(record_following, changes=pending))
-        except (StoreUnavailableError, duckdb.Error) as error:
+        except Exception as error:  # noqa: BLE001 whatever ails the store, the server goes on
             self._log.warning("who follows which plan is not written yet", error=str(error)[:300])
             self._pending = {**pending, **self._pending}
             await asyncio.sleep(RETRY_S)
