@@ -15,13 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import structlog
 
 from coordinator.core.settings import Config
 from coordinator.core.validation import validate
 from coordinator.store.catalogue import Catalogue, Source, accept_config, refuse_config
-from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.writer import Store
 from proto.model import ConfigError
 
@@ -134,7 +132,7 @@ class Configs:
         """Reload; while the store is in trouble what is in force stays, and the next look retries."""
         try:
             await self.reload()
-        except (StoreUnavailableError, duckdb.Error) as error:
+        except Exception as error:  # noqa: BLE001 whatever ails the store, the server goes on
             if not self._owed:
                 self._log.error("configuration waits for the store", error=str(error)[:300])
             self._owed = True
@@ -146,7 +144,7 @@ class Configs:
 
         A bad file changes nothing but the log and the table config_versions.
 
-        Raises StoreUnavailableError or duckdb.Error when the store cannot take it: nothing changed.
+        Raises StoreUnavailableError, or the store's own error, when it cannot be taken: nothing changed.
         """
         source = None
         try:
