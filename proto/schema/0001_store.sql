@@ -341,7 +341,7 @@ CREATE TABLE incidents (
     body VARCHAR NOT NULL
 );
 COMMENT ON TABLE incidents IS 'Runs of verdicts that say the same of the same thing; identity is kept over revisions.';
-COMMENT ON COLUMN incidents.state IS 'open or ended.';
+COMMENT ON COLUMN incidents.state IS 'open, ended, or withdrawn where later rows did not bear it out.';
 
 -- ---------------------------------------------------------------- views
 
