@@ -162,9 +162,11 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 await self._take(operation)
                 await self._flush(operation)  # a key update asks for an answer
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            except ssl.SSLZeroReturnError:
                 return b""
             except ssl.SSLError as error:
+                if _is_end(error):
+                    return b""
                 raise _step_error(error) from error
 
     @property
@@ -224,11 +226,16 @@ def certificate_of(der: bytes) -> Certificate:
     return Certificate(hashlib.sha256(der).hexdigest(), der)
 
 
+def _is_end(error: ssl.SSLError) -> bool:
+    """Did the peer close without a goodbye? Python before 3.11.4 has no class of its own for it."""
+    return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+
+
 def _step_error(error: ssl.SSLError) -> StepError:
     """OpenSSL's complaint, unwrapped into plain values and classified."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return BadCertificateError(error)
-    facts = TlsFacts(reason=error.reason, closed=isinstance(error, ssl.SSLEOFError))
+    facts = TlsFacts(reason=error.reason, closed=_is_end(error))
     return StepError(fault_of(classify_tls(facts), error.reason or str(error)))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -59,6 +60,9 @@ _SYSCTLS = {
     },
 }
 
+# Debian keeps it where an unprivileged user's PATH does not look.
+NFT = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "nft"
+
 Found = TypeVar("Found")
 
 
@@ -66,7 +70,7 @@ def why_not() -> str | None:
     """Why this machine lets nobody make such namespaces; None when it does."""
     try:
         tried = subprocess.run(
-            [*_UNSHARE, "nft", "list", "ruleset"], capture_output=True, text=True, check=False
+            [*_UNSHARE, NFT, "list", "ruleset"], capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
         return f"{error.filename} is not installed"
@@ -140,7 +144,7 @@ def rules(chain: str, *, machine: str | None = "router", hook: str = "forward") 
     )
     text = f"{head}{chain}\n}}\n}}\n"
     inside = [] if machine is None else ["ip", "netns", "exec", machine]
-    run(*inside, "nft", "-f", "-", given=text)
+    run(*inside, NFT, "-f", "-", given=text)
 
 
 def on(machine: str, make: Callable[[], Found]) -> Found:
