@@ -162,8 +162,6 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 await self._take(operation)
                 await self._flush(operation)  # a key update asks for an answer
-            except ssl.SSLZeroReturnError:
-                return b""
             except ssl.SSLError as error:
                 if _is_end(error):
                     return b""
@@ -227,8 +225,8 @@ def certificate_of(der: bytes) -> Certificate:
 
 
 def _is_end(error: ssl.SSLError) -> bool:
-    """Did the peer close without a goodbye? Python before 3.11.4 has no class of its own for it."""
-    return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+    """Did the peer just close? In a handshake, Python before 3.11.4 calls that a clean end."""
+    return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
 
 
 def _step_error(error: ssl.SSLError) -> StepError:
