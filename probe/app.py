@@ -89,11 +89,11 @@ class Probe:
     def _unsupported(self, check: Check) -> str | None:
         return unsupported(check, self._box)
 
-    def _follow(self, plan: Plan) -> None:
+    def _follow(self, plan: Plan) -> int:
         settings = replace(self._box.settings, user_agent=plan.user_agent)
         self._box = replace(self._box, settings=settings)
         self.outbox.pace(flush_s=plan.flush_s, flush_rows=plan.flush_rows)
-        self.engine.adopt(plan.checks)
+        return self.engine.adopt(plan.checks)
 
     def _hello(self) -> Hello:
         return Hello(
@@ -106,6 +106,7 @@ class Probe:
             plan_version=self.plans.plan.version,
             families=tuple(sorted(self._box.families)),
             capabilities=_capabilities(self._box),
+            plan_since_us=self.plans.since_us,
         )
 
     def _heartbeat(self) -> Heartbeat:
@@ -122,6 +123,7 @@ class Probe:
             lateness_us_p99=self.engine.lateness.p99_us(),
             receive_drops=self._box.receive_drops(),
             clock_synchronised=synchronised(),
+            plan_since_us=self.plans.since_us,
         )
 
 

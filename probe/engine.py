@@ -73,11 +73,15 @@ class Engine:
         """Checks waiting or running."""
         return len(self._waiting) + len(self._running)
 
-    def adopt(self, checks: Sequence[Check]) -> None:
-        """Follow another plan from now on; slots that fell due before belong to the old one."""
-        self._look()
+    def adopt(self, checks: Sequence[Check]) -> int:
+        """Follow another plan from now on; slots that fell due before belong to the old one.
+
+        Returns the first instant whose slots are the new plan's, in microseconds since 1970 UTC.
+        """
+        now_us = self._look()
         self._schedule.adopt(checks)
         self._wake.set()
+        return now_us + 1
 
     def may_contact(self, address: str) -> bool:
         """Count one contact of an address; False when the operator's rate for it is used up."""
@@ -103,8 +107,8 @@ class Engine:
 
     # --- one turn -------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Take every slot that fell due since the last look."""
+    def _look(self) -> int:
+        """Take every slot that fell due since the last look; returns the instant of this one."""
         steps = self._clocks.steps
         reading = self._clocks.look()
         if reading.era != self._era:
@@ -121,6 +125,7 @@ class Engine:
             if superseded is not None:
                 self._record_not_run(superseded.slot, Reason.OVERLOADED)
             self._waiting[slot.check.check_no] = _Due(slot, steps)
+        return reading.now_us
 
     def _start(self, nursery: trio.Nursery) -> int:
         """Start what may start; the number of starts, at most STARTS_PER_TURN."""

@@ -26,14 +26,15 @@ NO_PLAN: Final = Plan(version=0, checks=())
 
 
 class PlanBook:
-    """Holds the plan in force; `follow` is called with every new one."""
+    """Holds the plan in force; `follow` is called with every new one and tells since when it holds."""
 
-    def __init__(self, state: StateDirectory, *, follow: Callable[[Plan], None]) -> None:
+    def __init__(self, state: StateDirectory, *, follow: Callable[[Plan], int]) -> None:
         self._state = state
         self._follow = follow
         self._log = structlog.get_logger("plan")
         self._kept = b""
         self.plan = NO_PLAN
+        self.since_us: int | None = None  # the first instant whose slots are this plan's
 
     def restore(self) -> None:
         """Follow the stored plan, so that measuring goes on while the coordinator is away."""
@@ -72,8 +73,10 @@ class PlanBook:
         findings = plan_findings(plan)
         if findings:
             return self._refuse(source, "; ".join(findings[:5]))
+        since_us = self._follow(plan)
+        if self.since_us is None or plan.version != self.plan.version:
+            self.since_us = since_us
         self.plan = plan
-        self._follow(plan)
         self._log.info(
             "plan_followed", version=plan.version, checks=len(plan.checks), source=source
         )

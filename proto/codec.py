@@ -255,6 +255,7 @@ def hello_to_wire(hello: Hello, *, sent_at_us: int) -> fleet_pb2.Hello:
         families=hello.families,
         capabilities=hello.capabilities,
         sent_at_us=sent_at_us,
+        plan_since_us=hello.plan_since_us,
     )
 
 
@@ -274,6 +275,7 @@ def hello_from_wire(message: fleet_pb2.Hello) -> Hello:
         plan_version=message.plan_version,
         families=tuple(message.families),
         capabilities=tuple(message.capabilities),
+        plan_since_us=message.plan_since_us if message.HasField("plan_since_us") else None,
     )
 
 
@@ -292,6 +294,7 @@ def heartbeat_to_wire(beat: Heartbeat) -> fleet_pb2.Heartbeat:
         lateness_us_p99=beat.lateness_us_p99,
         receive_drops=beat.receive_drops,
         clock_synchronised=beat.clock_synchronised,
+        plan_since_us=beat.plan_since_us,
     )
 
 
@@ -314,6 +317,7 @@ def heartbeat_from_wire(message: fleet_pb2.Heartbeat) -> Heartbeat:
         lateness_us_p99=known("lateness_us_p99"),
         receive_drops=known("receive_drops"),
         clock_synchronised=known("clock_synchronised"),
+        plan_since_us=known("plan_since_us"),
     )
 
 

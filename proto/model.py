@@ -275,6 +275,7 @@ class Heartbeat:
     lateness_us_p99: int | None
     receive_drops: int | None  # ICMP replies the kernel dropped for want of buffer
     clock_synchronised: bool | None  # None: the kernel would not say
+    plan_since_us: int | None  # the first instant whose slots are this plan's; None: no plan yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,3 +291,4 @@ class Hello:
     plan_version: int
     families: tuple[int, ...]
     capabilities: tuple[str, ...]  # icmp4, icmp6, rx_stamps, error_queue, ...
+    plan_since_us: int | None  # as in Heartbeat

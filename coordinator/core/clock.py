@@ -16,6 +16,10 @@ GROSS_US: Final = 5_000_000
 OFFSET_US_MAX: Final = 10 * 365 * 24 * 3600 * 1_000_000
 """No clock that passed a certificate's dates is off by ten years: such a figure is noise."""
 
+SINCE_MAX_US: Final = 7 * 24 * 3600 * 1_000_000
+"""A probe tells of its new plan within a session or at the next one; a claim further off than this
+would only make up slots."""
+
 
 def clock_notice(*, sent_at_us: int, received_at_us: int) -> str | None:
     """A sentence for the probe's operator when its clock is grossly off; None when it is not."""
@@ -36,6 +40,17 @@ def spell_span(span_us: int) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} seconds"
+
+
+def followed_since_us(since_us: int | None, *, seen_at_us: int) -> int:
+    """From which instant a probe follows the plan that it names: by its own clock, as its slots are.
+
+    `since_us` is its claim, `seen_at_us` when it came by ours, which holds where none was made or
+    the claim cannot be.
+    """
+    if since_us is None or abs(since_us - seen_at_us) > SINCE_MAX_US:
+        return seen_at_us
+    return since_us
 
 
 def is_believable(*, offset_us: int, error_us: int) -> bool:

@@ -17,7 +17,7 @@ from typing import Final
 import grpc
 import structlog
 
-from coordinator.core.clock import clock_notice, is_believable
+from coordinator.core.clock import clock_notice, followed_since_us, is_believable
 from coordinator.core.intake import PAST_MAX_US, BatchName, refuse_envelope
 from coordinator.core.registry import Probe
 from coordinator.core.settings import Limits
@@ -139,7 +139,7 @@ class ProbeSession:
             evicted_rows=hello.evicted_rows,
             capabilities=hello.capabilities,
         )
-        desk.plans.note(self.probe, version=hello.plan_version, at_us=self.seen_at_us)
+        self._note_plan(hello.plan_version, hello.plan_since_us)
         self._record("connect", backlog_rows=hello.backlog_rows, evicted_rows=hello.evicted_rows)
 
     def _tell_clock(self, sent_at_us: int) -> None:
@@ -219,7 +219,7 @@ class ProbeSession:
             spool_rows=beat.spool_rows,
             evicted_rows=beat.evicted_rows,
         )
-        desk.plans.note(self.probe, version=beat.plan_version, at_us=self.seen_at_us)
+        self._note_plan(beat.plan_version, beat.plan_since_us)
         lateness = beat.lateness_us_p99
         desk.store.record(
             HeartbeatRow(
@@ -239,6 +239,10 @@ class ProbeSession:
                 clock_synchronised=beat.clock_synchronised,
             )
         )
+
+    def _note_plan(self, version: int, since_us: int | None) -> None:
+        at_us = followed_since_us(since_us, seen_at_us=self.seen_at_us)
+        self._desk.plans.note(self.probe, version=version, at_us=at_us)
 
     def _take_clock(self, ask: fleet_pb2.ClockAsk) -> None:
         reply = fleet_pb2.ClockReply(t1_ns=ask.t1_ns, t2_ns=self.seen_at_us * 1000)

@@ -146,7 +146,7 @@ class Store:
 
     def is_alive(self) -> bool:
         """Does the writer thread run? Trouble with the disk is not its death."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and not self._ended.is_set()
 
     def submit(self, arrival: Arrival) -> None:
         """Hand over a report; its `reply` will be called on the loop."""

@@ -128,6 +128,7 @@ class Hello(_message.Message):
     FAMILIES_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     SENT_AT_US_FIELD_NUMBER: _builtins.int
+    PLAN_SINCE_US_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
     version: _builtins.str
     epoch: _builtins.int
@@ -137,6 +138,8 @@ class Hello(_message.Message):
     plan_version: _builtins.int
     sent_at_us: _builtins.int
     """the probe's wall clock: a gross error is told at once"""
+    plan_since_us: _builtins.int
+    """from this slot instant on it follows plan_version"""
     @_builtins.property
     def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -154,12 +157,15 @@ class Hello(_message.Message):
         families: _abc.Iterable[_builtins.int] | None = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         sent_at_us: _builtins.int = ...,
+        plan_since_us: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us", "plan_since_us", b"plan_since_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog_rows", b"backlog_rows", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "evicted_rows", b"evicted_rows", "families", b"families", "next_seq", b"next_seq", "plan_version", b"plan_version", "sent_at_us", b"sent_at_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us", "backlog_rows", b"backlog_rows", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "evicted_rows", b"evicted_rows", "families", b"families", "next_seq", b"next_seq", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "sent_at_us", b"sent_at_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__plan_since_us: _TypeAlias = _typing.Literal["plan_since_us"]  # noqa: Y015
+    _WhichOneofArgType__plan_since_us: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_since_us) -> _WhichOneofReturnType__plan_since_us | None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
@@ -212,6 +218,7 @@ class Heartbeat(_message.Message):
     LATENESS_US_P99_FIELD_NUMBER: _builtins.int
     RECEIVE_DROPS_FIELD_NUMBER: _builtins.int
     CLOCK_SYNCHRONISED_FIELD_NUMBER: _builtins.int
+    PLAN_SINCE_US_FIELD_NUMBER: _builtins.int
     sent_at_us: _builtins.int
     plan_version: _builtins.int
     uptime_ms: _builtins.int
@@ -224,6 +231,8 @@ class Heartbeat(_message.Message):
     lateness_us_p99: _builtins.int
     receive_drops: _builtins.int
     clock_synchronised: _builtins.bool
+    plan_since_us: _builtins.int
+    """from this slot instant on it follows plan_version"""
     def __init__(
         self,
         *,
@@ -239,15 +248,18 @@ class Heartbeat(_message.Message):
         lateness_us_p99: _builtins.int | None = ...,
         receive_drops: _builtins.int | None = ...,
         clock_synchronised: _builtins.bool | None = ...,
+        plan_since_us: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_synchronised", b"clock_synchronised", "lateness_us_p99", b"lateness_us_p99", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_synchronised", b"clock_synchronised", "lateness_us_p99", b"lateness_us_p99", "plan_since_us", b"plan_since_us", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_synchronised: _TypeAlias = _typing.Literal["clock_synchronised"]  # noqa: Y015
     _WhichOneofArgType__clock_synchronised: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised"]  # noqa: Y015
     _WhichOneofReturnType__lateness_us_p99: _TypeAlias = _typing.Literal["lateness_us_p99"]  # noqa: Y015
     _WhichOneofArgType__lateness_us_p99: _TypeAlias = _typing.Literal["_lateness_us_p99", b"_lateness_us_p99"]  # noqa: Y015
+    _WhichOneofReturnType__plan_since_us: _TypeAlias = _typing.Literal["plan_since_us"]  # noqa: Y015
+    _WhichOneofArgType__plan_since_us: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us"]  # noqa: Y015
     _WhichOneofReturnType__receive_drops: _TypeAlias = _typing.Literal["receive_drops"]  # noqa: Y015
     _WhichOneofArgType__receive_drops: _TypeAlias = _typing.Literal["_receive_drops", b"_receive_drops"]  # noqa: Y015
     _WhichOneofReturnType__rss_bytes: _TypeAlias = _typing.Literal["rss_bytes"]  # noqa: Y015
@@ -256,6 +268,8 @@ class Heartbeat(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_synchronised) -> _WhichOneofReturnType__clock_synchronised | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lateness_us_p99) -> _WhichOneofReturnType__lateness_us_p99 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_since_us) -> _WhichOneofReturnType__plan_since_us | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__receive_drops) -> _WhichOneofReturnType__receive_drops | None: ...
     @_typing.overload

@@ -31,7 +31,7 @@ class Vantage:
         self.outbox = Outbox(spool)
         self.outbox.pace(flush_s=flush_s, flush_rows=10)
         self.followed: list[Plan] = []
-        self.plans = PlanBook(self.state, follow=self.followed.append)
+        self.plans = PlanBook(self.state, follow=self._follow)
         ports = Ports(
             outbox=self.outbox,
             clocks=self.clocks,
@@ -55,6 +55,10 @@ class Vantage:
         for number in numbers:
             self.outbox.add(a_row(START_US + number))
 
+    def _follow(self, plan: Plan) -> int:
+        self.followed.append(plan)
+        return self.clocks.wall()
+
     def _hello(self) -> Hello:
         return Hello(
             boot_id="boot",
@@ -66,6 +70,7 @@ class Vantage:
             plan_version=self.plans.plan.version,
             families=(4,),
             capabilities=(),
+            plan_since_us=self.plans.since_us,
         )
 
     def _heartbeat(self) -> Heartbeat:
@@ -82,6 +87,7 @@ class Vantage:
             lateness_us_p99=None,
             receive_drops=None,
             clock_synchronised=None,
+            plan_since_us=self.plans.since_us,
         )
 
 

@@ -174,12 +174,13 @@ async def test_a_plan_change_in_flight_loses_no_slot(autojump_clock: MockClock) 
         nursery.start_soon(world.engine.run)
         await pass_time(31)
         change_us = world.wall()
-        world.engine.adopt([new])
+        since_us = world.engine.adopt([new])
         await pass_time(29)
         end_us = world.wall()
         world.engine.stop()
     wanted = grid(old, START_US, change_us + 1) + grid(new, change_us + 1, end_us + 1)
     assert world.slots() == sorted(wanted)
+    assert since_us == change_us + 1
 
 
 async def test_stopping_finishes_what_runs_and_names_the_rest(autojump_clock: MockClock) -> None:

@@ -23,7 +23,12 @@ class Book:
         self.followed: list[Plan] = []
         self.state = StateDirectory(path)
         self.state.write("ca.pem", AUTHORITY.pem)
-        self.book = PlanBook(self.state, follow=self.followed.append)
+        self.book = PlanBook(self.state, follow=self._follow)
+
+    def _follow(self, plan: Plan) -> int:
+        """The n-th plan holds from instant n."""
+        self.followed.append(plan)
+        return len(self.followed)
 
 
 async def test_a_plan_is_kept_and_restored(tmp_path: Path) -> None:
@@ -45,6 +50,15 @@ async def test_the_same_plan_again_is_not_written_again(tmp_path: Path) -> None:
     await book.book.adopt(signed)
     assert book.state.read(FILE) is None
     assert book.followed == [PLAN, PLAN]
+
+
+async def test_a_plan_holds_from_when_it_was_taken_up_first(tmp_path: Path) -> None:
+    """The same version in a later session changes nothing; the next version begins anew."""
+    book = Book(tmp_path)
+    assert book.book.since_us is None
+    for plan, since_us in ((PLAN, 1), (PLAN, 1), (replace(PLAN, version=4), 3)):
+        await book.book.adopt(AUTHORITY.sign(plan))
+        assert book.book.since_us == since_us
 
 
 def test_without_a_stored_plan_nothing_is_measured(tmp_path: Path) -> None:

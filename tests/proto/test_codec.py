@@ -156,13 +156,14 @@ def test_text_columns_share_one_dictionary() -> None:
 
 HELLO = Hello(
     boot_id="b", version="0.1.0", epoch=5, next_seq=1, backlog_rows=0, evicted_rows=0,
-    plan_version=2, families=(4, 6), capabilities=("icmp4",),
+    plan_version=2, families=(4, 6), capabilities=("icmp4",), plan_since_us=8,
 )  # fmt: skip
 
 
 def test_hello_round_trip() -> None:
     """The first message of a session says the same at both ends."""
-    assert hello_from_wire(hello_to_wire(HELLO, sent_at_us=9)) == HELLO
+    for hello in (HELLO, replace(HELLO, plan_version=0, plan_since_us=None)):
+        assert hello_from_wire(hello_to_wire(hello, sent_at_us=9)) == hello
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,7 @@ def test_heartbeat_round_trip(known: bool) -> None:
         lateness_us_p99=8 if known else None,
         receive_drops=0 if known else None,
         clock_synchronised=False if known else None,
+        plan_since_us=9 if known else None,
     )
     assert heartbeat_from_wire(heartbeat_to_wire(beat)) == beat
 

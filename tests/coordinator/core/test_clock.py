@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.core.clock import clock_notice, is_believable, spell_span
+from coordinator.core.clock import (
+    SINCE_MAX_US,
+    clock_notice,
+    followed_since_us,
+    is_believable,
+    spell_span,
+)
 
 MINUTE_US = 60_000_000
 
@@ -57,3 +63,18 @@ def test_figures_that_no_clock_has_are_not_stored(
 ) -> None:
     """A hostile estimate does not reach the table."""
     assert is_believable(offset_us=offset_us, error_us=error_us) == believed
+
+
+@pytest.mark.parametrize(
+    ("since_us", "expected_us"),
+    [
+        (None, SINCE_MAX_US),
+        (SINCE_MAX_US - 15_000_000, SINCE_MAX_US - 15_000_000),
+        (0, 0),
+        (-1, SINCE_MAX_US),
+        (2 * SINCE_MAX_US + 1, SINCE_MAX_US),
+    ],
+)
+def test_a_plan_holds_from_the_slot_the_probe_names(since_us: int | None, expected_us: int) -> None:
+    """Its slots are by its clock; a claim more than a week off would make up slots and is not taken."""
+    assert followed_since_us(since_us, seen_at_us=SINCE_MAX_US) == expected_us

@@ -277,6 +277,24 @@ def test_a_plan_counts_as_followed_when_the_probe_says_so(tmp_path: Path) -> Non
     asyncio.run(scenario())
 
 
+def test_a_plan_holds_from_the_instant_at_which_the_probe_took_it_up(tmp_path: Path) -> None:
+    """A heartbeat that comes late makes no slot of the old plan due that was never to be measured."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            probe = await house.probe()
+            async with session(house.fleet, probe.channel()) as line:
+                _, plan = await line.hello(sent_at_us=now_us())
+                since_us = now_us() - 14_000_000
+                beat = fleet_pb2.Heartbeat(
+                    sent_at_us=now_us(), plan_version=plan.version, plan_since_us=since_us
+                )
+                await line.send(heartbeat=beat)
+                await house.until("SELECT DISTINCT epoch_us(from_at) FROM plans", [(since_us,)])
+
+    asyncio.run(scenario())
+
+
 def test_a_changed_configuration_reaches_connected_probes(tmp_path: Path) -> None:
     """The new plan is pushed; checks that stay keep their numbers, and old rows are still taken."""
 
