@@ -124,6 +124,8 @@ class Probe:
             receive_drops=self._box.receive_drops(),
             clock_synchronised=synchronised(),
             plan_since_us=self.plans.since_us,
+            overloaded_slots=0,
+            clock_drift_ppb=None,
         )
 
 

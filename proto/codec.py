@@ -12,13 +12,15 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from proto.columns import COLUMNS, Column, Encoding, unzigzag, zigzag
+from proto.columns import COLUMNS, HOP_COLUMNS, Column, Encoding, unzigzag, zigzag
 from proto.gen import fleet_pb2, plan_pb2, report_pb2
 from proto.model import (
     Certificate,
     Check,
+    Control,
     Heartbeat,
     Hello,
+    Hop,
     Kind,
     Plan,
     Report,
@@ -29,10 +31,15 @@ from proto.model import (
 ROWS_MAX: Final = 20_000
 """Rows in one report: a spool that lay for days still goes out in bounded pieces."""
 
+HOPS_MAX: Final = 200_000
+"""Hops in one report: 64 of three packets for a thousand traces."""
+
 _KINDS: Final = tuple(Kind)
+_CONTROLS: Final = tuple(Control)
 _SAME_NAME: Final = (
     "check_no", "check_id", "host", "family", "packets", "use_tls", "path", "method",
     "expect_body", "body_cap_bytes", "qtype", "server", "pinned", "follow_redirects",
+    "sni", "expect_sha256", "max_hops",
 )  # fmt: skip
 
 
@@ -91,13 +98,19 @@ def _check_to_wire(check: Check) -> plan_pb2.Check:
         timeout_ms=_ms(check.timeout_s),
         expect_status=check.expect_status,
         expect_answers=check.expect_answers,
+        control=plan_pb2.Control.ValueType(
+            0 if check.control is None else _CONTROLS.index(check.control) + 1
+        ),
+        http_versions=check.http_versions,
+        on_failure=check.on_failure,
+        confirm_after_ms=map(_ms, check.confirm_after_s),
     )
 
 
 def _check_from_wire(message: plan_pb2.Check) -> Check:
     _require(1 <= message.kind <= len(_KINDS), f"check {message.check_no}: unknown kind")
     _require(message.family in {4, 6}, f"check {message.check_no}: family is {message.family}")
-    _require(message.interval_ms > 0, f"check {message.check_no}: interval is 0")
+    _require(message.control <= len(_CONTROLS), f"check {message.check_no}: unknown control")
     _require(message.timeout_ms > 0, f"check {message.check_no}: timeout is 0")
     plain: dict[str, Any] = {
         name: getattr(message, name) for name in _SAME_NAME if not _absent(message, name)
@@ -110,6 +123,10 @@ def _check_from_wire(message: plan_pb2.Check) -> Check:
         timeout_s=message.timeout_ms / 1000,
         expect_status=tuple(message.expect_status),
         expect_answers=tuple(message.expect_answers),
+        control=_CONTROLS[message.control - 1] if message.control else None,
+        http_versions=tuple(message.http_versions),
+        on_failure=tuple(message.on_failure),
+        confirm_after_s=tuple(ms / 1000 for ms in message.confirm_after_ms),
     )
 
 
@@ -145,12 +162,25 @@ def report_to_wire(report: Report) -> bytes:
     for column in COLUMNS:
         values = (getattr(row, column.name) for row in rows)
         getattr(body, column.name).extend(_encoded(column, values, texts))
+    _hops_to_wire(body, rows, texts)
     body.text.extend(texts)
     body.certificate_der.extend(certificate.der for certificate in report.certificates)
     body.rows.append(len(rows))
     body.texts.append(len(texts))
     body.certificates.append(len(report.certificates))
     return body.SerializeToString()
+
+
+def _hops_to_wire(
+    body: report_pb2.ReportBody, rows: tuple[Result, ...], texts: dict[str, int]
+) -> None:
+    hops = [hop for row in rows for hop in row.hops]
+    _require(len(hops) <= HOPS_MAX, f"a report has {len(hops)} hops; {HOPS_MAX} are allowed")
+    body.hop_row.extend(i for i, row in enumerate(rows) for _ in row.hops)
+    for column in HOP_COLUMNS:
+        values = (getattr(hop, column.name) for hop in hops)
+        getattr(body, f"hop_{column.name}").extend(_encoded(column, values, texts))
+    body.hops.append(len(hops))
 
 
 def _started(row: Result) -> int:
@@ -178,7 +208,7 @@ def body_from_wire(data: bytes) -> report_pb2.ReportBody:
     Raises WireError with the column at fault. Values are checked by who reads them.
     """
     body = _parsed(report_pb2.ReportBody(), data)
-    heads = (body.rows, body.texts, body.base_at_us, body.certificates)
+    heads = (body.rows, body.texts, body.base_at_us, body.certificates, body.hops)
     _require(all(len(head) == 1 for head in heads), "a report is one body, with one head")
     rows = body.rows[0]
     _require(0 < rows <= ROWS_MAX, f"rows is {rows}; 1 to {ROWS_MAX} are allowed")
@@ -188,7 +218,17 @@ def body_from_wire(data: bytes) -> report_pb2.ReportBody:
     )
     for name in ("slot_delta_us", "check_no", "started_us", *(column.name for column in COLUMNS)):
         _require(len(getattr(body, name)) == rows, f"column {name} has another length than rows")
+    _check_hops(body, rows)
     return body
+
+
+def _check_hops(body: report_pb2.ReportBody, rows: int) -> None:
+    count = body.hops[0]
+    _require(count <= HOPS_MAX, f"hops is {count}; {HOPS_MAX} are allowed")
+    for name in ("row", *(column.name for column in HOP_COLUMNS)):
+        has = len(getattr(body, f"hop_{name}"))
+        _require(has == count, f"column hop_{name} has another length than hops")
+    _require(all(row < rows for row in body.hop_row), "hop_row points past the rows")
 
 
 def report_from_wire(data: bytes) -> Report:
@@ -198,6 +238,7 @@ def report_from_wire(data: bytes) -> Report:
         column.name: [_value(column, number, body) for number in getattr(body, column.name)]
         for column in COLUMNS
     }
+    hops = _hops_from_wire(body)
     results = []
     slot = body.base_at_us[0]
     for i in range(body.rows[0]):
@@ -208,10 +249,25 @@ def report_from_wire(data: bytes) -> Report:
                 check_no=body.check_no[i],
                 slot_at_us=slot,
                 started_at_us=None if started == 0 else slot + unzigzag(started - 1),
+                hops=tuple(hops.get(i, ())),
                 **{name: values[i] for name, values in decoded.items()},
             )
         )
     return Report(tuple(results), tuple(_certificate(der) for der in body.certificate_der))
+
+
+def _hops_from_wire(body: report_pb2.ReportBody) -> dict[int, list[Hop]]:
+    decoded = {
+        column.name: [
+            _value(column, number, body) for number in getattr(body, f"hop_{column.name}")
+        ]
+        for column in HOP_COLUMNS
+    }
+    hops: dict[int, list[Hop]] = {}
+    for i, row in enumerate(body.hop_row):
+        hop = Hop(**{name: values[i] for name, values in decoded.items()})
+        hops.setdefault(row, []).append(hop)
+    return hops
 
 
 def _value(column: Column, number: int, body: report_pb2.ReportBody) -> Any:
@@ -227,7 +283,7 @@ def _value(column: Column, number: int, body: report_pb2.ReportBody) -> Any:
     if column.words:
         _require(number < len(column.words), f"column {column.name} has no word {number}")
         return column.words[number]
-    return number
+    return bool(number) if column.boolean else number
 
 
 def _certificate(der: bytes) -> Certificate:
@@ -295,6 +351,8 @@ def heartbeat_to_wire(beat: Heartbeat) -> fleet_pb2.Heartbeat:
         receive_drops=beat.receive_drops,
         clock_synchronised=beat.clock_synchronised,
         plan_since_us=beat.plan_since_us,
+        overloaded_slots=beat.overloaded_slots,
+        clock_drift_ppb=beat.clock_drift_ppb,
     )
 
 
@@ -318,6 +376,8 @@ def heartbeat_from_wire(message: fleet_pb2.Heartbeat) -> Heartbeat:
         receive_drops=known("receive_drops"),
         clock_synchronised=known("clock_synchronised"),
         plan_since_us=known("plan_since_us"),
+        overloaded_slots=message.overloaded_slots,
+        clock_drift_ppb=known("clock_drift_ppb"),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from proto.model import Failure, Operation, Reason, StampSource, State, Validity
+from proto.model import Failure, Operation, Reason, StampSource, State, Trigger, Validity
 
 
 class Encoding(StrEnum):
@@ -30,6 +30,7 @@ class Column:
     encoding: Encoding
     words: tuple[StrEnum, ...] = ()
     bits: int = 32  # width on the wire before any zigzag
+    boolean: bool = False  # 1 and 0 mean yes and no
 
 
 def _enum(name: str, words: type[StrEnum], encoding: Encoding) -> Column:
@@ -77,8 +78,22 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("clock_offset_us", Encoding.ZIGZAG, bits=64),
     Column("clock_error_us", Encoding.PLUS_ONE),
     _enum("validity", Validity, Encoding.PLAIN),
+    _enum("trigger", Trigger, Encoding.PLAIN),
+    Column("page", Encoding.TEXT),
+    Column("dns_flags", Encoding.TEXT),
+    Column("clock_synchronised", Encoding.PLUS_ONE, boolean=True),
 )
 """Every column but the three that are coded by their own rule: slot, start and check."""
+
+HOP_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("ttl", Encoding.PLAIN),
+    Column("packet", Encoding.PLAIN),
+    Column("router", Encoding.TEXT),
+    Column("rtt_us", Encoding.PLUS_ONE),
+    Column("icmp_type", Encoding.PLUS_ONE),
+    Column("icmp_code", Encoding.PLUS_ONE),
+)
+"""Fields of a hop; in a report each has the prefix `hop_`, and `hop_row` says whose it is."""
 
 
 def zigzag(value: int) -> int:

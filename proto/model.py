@@ -44,6 +44,29 @@ class Kind(StrEnum):
     HTTP = "http"
     DNS = "dns"
     TLS = "tls"
+    TRACE = "trace"
+
+
+class Control(StrEnum):
+    """How a check departs from what a user does, to tell where a failure sits (method: C6 to C10).
+
+    Rows of controls are facts beside the component's own: they are never counted in its cells.
+    """
+
+    REMEMBERED = "remembered"  # an address that the name had in the last 24 h, not resolved now
+    PUBLIC_RESOLVER = "public_resolver"  # the question put to a named public resolver
+    AUTHORITATIVE = "authoritative"  # the question put to a name server of the zone itself
+    NEUTRAL_SNI = "neutral_sni"  # the same address under a name that nobody blocks
+    SECOND_PORT = "second_port"  # another port of the same address
+
+
+class Trigger(StrEnum):
+    """What made a row. Only scheduled rows are evidence: others come more often when things fail."""
+
+    SCHEDULE = "schedule"
+    CONFIRMATION = "confirmation"  # a scheduled attempt failed: tried again some seconds later
+    FAILURE = "failure"  # a scheduled attempt of another check failed
+    REQUEST = "request"  # the coordinator asked for it
 
 
 class Role(StrEnum):
@@ -145,6 +168,7 @@ class StampSource(StrEnum):
     TCP_INFO = "tcp_info"  # the kernel's own round trip of the handshake
     COARSE = "coarse"  # a SYN was sent again: the kernel's figure is millisecond-grained
     USER = "user"  # the process's clock: suspect under load
+    KERNEL_BOTH = "kernel_both"  # sent and received stamped by the kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +176,8 @@ class Check:
     """A recurring definition: what to measure, how often, and what a good answer is.
 
     `check_no` is the coordinator's number for it, stable over plan versions: it is what rows carry
-    on the wire. `host` is a name or an address literal; `path` belongs to http.
+    on the wire. `host` is a name or an address literal; `path` belongs to http. A check whose
+    `interval_s` is 0 has no slots: it runs when another check fails or the coordinator asks.
     """
 
     check_no: int
@@ -175,6 +200,13 @@ class Check:
     expect_answers: tuple[str, ...] = ()  # dns: networks that an address must lie in
     pinned: str | None = None  # contact this address instead of resolving `host`
     follow_redirects: int = 0  # http: hops allowed, each resolved and judged by the address policy
+    control: Control | None = None  # None: what a user does
+    sni: str | None = None  # tls, http: the name to say instead of `host` (and as Host)
+    http_versions: tuple[str, ...] = ("1.1",)  # http over TLS: offered by ALPN, best first
+    expect_sha256: str | None = None  # http: hex that the hash of the body begins with
+    max_hops: int = 30  # trace
+    on_failure: tuple[int, ...] = ()  # check_nos to run when a scheduled attempt of this one fails
+    confirm_after_s: tuple[float, ...] = ()  # further attempts, so long after a scheduled failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +220,18 @@ class Plan:
     flush_s: float = 5.0  # a report leaves after this time or `flush_rows`, whichever is first
     flush_rows: int = 200
     user_agent: str = "soundings-probe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """What came back for one packet of a trace, or that nothing did (`router` is None)."""
+
+    ttl: int
+    packet: int  # from 0, within one ttl
+    router: str | None = None
+    rtt_us: int | None = None
+    icmp_type: int | None = None  # None with a router: an answer that is no ICMP error
+    icmp_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +285,11 @@ class Result:
     clock_offset_us: int | None = None  # coordinator minus probe, as last estimated
     clock_error_us: int | None = None  # half the delay: the bound of that estimate
     validity: Validity = Validity.OK
+    trigger: Trigger = Trigger.SCHEDULE
+    page: str | None = None  # a known page that is not the service's own: "challenge", "block"
+    dns_flags: str | None = None  # as dig prints them: "aa tc rd ra ad", and "tcp" when by TCP
+    clock_synchronised: bool | None = None  # None: the kernel would not say
+    hops: tuple[Hop, ...] = ()  # trace: in the order of ttl and packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +325,8 @@ class Heartbeat:
     receive_drops: int | None  # ICMP replies the kernel dropped for want of buffer
     clock_synchronised: bool | None  # None: the kernel would not say
     plan_since_us: int | None  # the first instant whose slots are this plan's; None: no plan yet
+    overloaded_slots: int  # given up since the start because this probe was too busy
+    clock_drift_ppb: int | None  # how much the wall clock gains on the coordinator's; None: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

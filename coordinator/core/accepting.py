@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from coordinator.core.reading import Accept, UnfitError
-from coordinator.core.settings import Address, Url
+from coordinator.core.settings import Address, Url, is_literal
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _DNS_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
@@ -83,6 +83,20 @@ def list_of(accept_one: Accept, *, at_least: int = 0) -> Accept:
     return accept
 
 
+def yes_or_no(value: object) -> bool:
+    """True or false."""
+    if isinstance(value, bool):
+        return value
+    raise UnfitError("use true or false")
+
+
+def hash_prefix(value: object) -> str:
+    """The first hex digits of a SHA-256, at least eight of them."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{8,64}", value):
+        return value
+    raise UnfitError("give 8 to 64 hex digits in lower case, as sha256sum prints them")
+
+
 def labels(value: object) -> dict[str, str]:
     """A table of short texts."""
     if isinstance(value, dict) and all(isinstance(v, str) and v for v in value.values()):
@@ -149,15 +163,6 @@ def server_name(value: object) -> str:
 def is_server(value: str) -> bool:
     """Is this an address literal or a name that DNS could hold?"""
     return is_literal(value) or bool(_DNS_NAME.fullmatch(value) and len(value) <= 253)
-
-
-def is_literal(value: str) -> bool:
-    """Is this an address literal?"""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return True
 
 
 def url(value: object) -> Url:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from coordinator.core.accepting import (
     family,
-    is_literal,
+    hash_prefix,
     list_of,
     literal,
     name,
@@ -23,16 +23,20 @@ from coordinator.core.accepting import (
     text,
     url,
     whole,
+    yes_or_no,
 )
 from coordinator.core.reading import Findings, Key, read_list, read_mapping, read_table
-from coordinator.core.settings import Component, Url
+from coordinator.core.settings import Component, Url, is_literal
 from proto.model import Kind, Role
 
-_KINDS: Final = list_of(one_of(tuple(Kind)), at_least=1)
+_KINDS: Final = list_of(one_of([kind for kind in Kind if kind is not Kind.TRACE]), at_least=1)
 _FAMILIES: Final = list_of(family, at_least=1)
 _INTERVAL: Final = number(1, 3600, "seconds")
 _TIMEOUT: Final = number(0.1, 60, "seconds")
 _PACKETS: Final = whole(1, 10, "packets")
+_HTTP_VERSIONS: Final = list_of(one_of(("2", "1.1")), at_least=1)
+_RESOLVERS: Final = list_of(literal)
+_CONFIRM: Final = list_of(number(0.5, 60, "seconds"))
 
 DEFAULT_KEYS: Final = (
     Key("interval_s", _INTERVAL, 30),
@@ -40,6 +44,12 @@ DEFAULT_KEYS: Final = (
     Key("packets", _PACKETS, 3),
     Key("families", _FAMILIES, (4,)),
     Key("kinds", _KINDS, (Kind.ICMP, Kind.TCP, Kind.HTTP, Kind.DNS)),
+    Key("http_versions", _HTTP_VERSIONS, ("1.1",)),
+    Key("public_resolvers", _RESOLVERS, ()),
+    Key("authoritative", yes_or_no, default=False),
+    Key("remembered", yes_or_no, default=True),
+    Key("trace", yes_or_no, default=True),
+    Key("confirm_after_s", _CONFIRM, (3.0, 10.0)),
 )
 ANCHOR_KEYS: Final = (
     Key("name", name),
@@ -55,9 +65,21 @@ ANCHOR_KEYS: Final = (
     Key("server", literal, None),
     Key("pinned", literal, None),
     Key("follow_redirects", whole(0, 5, "redirects"), 0),
+    Key("http_versions", _HTTP_VERSIONS, None),
+    Key("expect_sha256", hash_prefix, None),
+    Key("body_cap_bytes", whole(1024, 1_048_576, "bytes"), 65_536),
+    Key("neutral_sni", name, None),
+    Key("second_port", whole(1, 65_535, "(a port)"), None),
+    Key("public_resolvers", _RESOLVERS, None),
+    Key("authoritative", yes_or_no, None),
+    Key("remembered", yes_or_no, None),
+    Key("trace", yes_or_no, None),
+    Key("confirm_after_s", _CONFIRM, None),
     Key("prefix", network, None),
     Key("asn", whole(1, 4_294_967_295, "(an AS number)"), None),
 )
+_DEFAULTED: Final = frozenset(key.name for key in DEFAULT_KEYS) - {"families", "kinds"}
+
 COMPONENT_KEYS: Final = (
     *ANCHOR_KEYS,
     Key("role", one_of([role for role in Role if role is not Role.ANCHOR]), "subject"),
@@ -108,7 +130,7 @@ class ComponentReader:
         self, read: dict[str, Any], given: frozenset[str], where: str, service: str
     ) -> Component:
         unfit = any(read[key] is None for key in given & {"interval_s", "timeout_s"})
-        for key in ("interval_s", "timeout_s", "packets"):
+        for key in _DEFAULTED:
             read[key] = self._defaults[key] if read[key] is None else read[key]
         if not unfit:
             self._check_timing(read, given, where)

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proto.columns import COLUMNS, Column, Encoding
-from proto.model import State
+from proto.model import State, Trigger
 
 Integers = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
@@ -64,7 +64,7 @@ _HIGHEST: Final[Mapping[str, int]] = {
     "port": _SMALL, "sent": _SMALL, "lost": _SMALL, "duplicates": _SMALL, "late": _SMALL,
     "retransmits": _SMALL, "http_status": 999, "body_bytes": _WIDE, "cert_verify": _SMALL,
     "dns_rcode": 4095, "dns_ttl_s": _WIDE, "icmp_type": 255, "icmp_code": 255, "family": 6,
-    "clock_error_us": _WIDE,
+    "clock_error_us": _WIDE, "clock_synchronised": 1,
 }  # fmt: skip
 
 TEXT_MAX: Final = 2048
@@ -150,24 +150,26 @@ def refuse_group(group: Group) -> tuple[str | None, ...]:
 
 
 def _repeats(group: Group) -> list[tuple[int, str]]:
-    """The reports in which a (check, slot, family) stands twice, each with its first such check.
+    """The reports in which a scheduled (check, slot, family) stands twice, each with its first such check.
 
     One sort for the whole group, by whole numbers only: what is equal comes to lie side by side.
     """
     report = np.repeat(np.arange(len(group.rows)), group.rows)
-    keys = (group.slot_us, group.check_no, np.asarray(group.columns["family"]), report)
+    rows = np.flatnonzero(group.columns["trigger"] == tuple(Trigger).index(Trigger.SCHEDULE))
+    columns = (group.slot_us, group.check_no, np.asarray(group.columns["family"]), report)
+    keys = tuple(column[rows] for column in columns)
     order = np.lexsort(keys)
     same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
     for key in keys:
         same &= key[order[1:]] == key[order[:-1]]
     again = order[1:][same]
-    owners, places = np.unique(report[again], return_index=True)
+    owners, places = np.unique(report[rows[again]], return_index=True)
     return [
         (
             i,
             f"check {group.check_no[row]} has more than one row for one slot_at; send each slot once",
         )
-        for i, row in zip(owners.tolist(), again[places].tolist(), strict=True)
+        for i, row in zip(owners.tolist(), rows[again[places]].tolist(), strict=True)
     ]
 
 

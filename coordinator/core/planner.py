@@ -7,10 +7,11 @@ made it, and is never given to another check.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
+from coordinator.core.controls import TRANSPORT, Asked, asked_of, on_failure, settings_of
 from coordinator.core.settings import ANCHOR_SERVICE, Component, Config, Group
 from proto.model import Check, Kind, Plan
 
@@ -35,18 +36,17 @@ class Definition:
     component: Component
 
 
-def check_id(component: Component, kind: Kind, family: int) -> str:
+def check_id(component: Component, asked: Asked) -> str:
     """The name of a check: the same for as long as it asks the same thing."""
-    return f"{component.service}/{component.name}/{kind.value}/{family}"
+    return f"{component.service}/{component.name}/{asked.suffix}"
 
 
 def check_ids(config: Config) -> tuple[str, ...]:
     """Every check of a configuration, in its order."""
     return tuple(
-        check_id(component, kind, family)
+        check_id(component, asked)
         for component in config.components()
-        for kind in component.kinds
-        for family in component.families
+        for asked in asked_of(component)
     )
 
 
@@ -66,23 +66,40 @@ def number_checks(ids: Iterable[str], known: Mapping[str, int]) -> dict[str, int
 def define_checks(config: Config, numbers: Mapping[str, int]) -> tuple[Definition, ...]:
     """Every check of a configuration, defined."""
     return tuple(
-        Definition(_check(component, kind, family, numbers), component)
+        Definition(check, component)
         for component in config.components()
-        for kind in component.kinds
-        for family in component.families
+        for check in _checks(component, numbers)
     )
 
 
-def _check(component: Component, kind: Kind, family: int, numbers: Mapping[str, int]) -> Check:
-    name = check_id(component, kind, family)
+def _checks(component: Component, numbers: Mapping[str, int]) -> Iterator[Check]:
+    among = list(asked_of(component))
+    for asked in among:
+        following = on_failure(asked, among)
+        yield replace(
+            _plain(component, asked, numbers),
+            control=asked.control,
+            on_failure=tuple(numbers[check_id(component, other)] for other in following),
+            confirm_after_s=component.confirm_after_s if _is_own(asked) else (),
+            **settings_of(asked, component),
+        )
+
+
+def _is_own(asked: Asked) -> bool:
+    return asked.control is None and not asked.only_triggered
+
+
+def _plain(component: Component, asked: Asked, numbers: Mapping[str, int]) -> Check:
+    kind, name = asked.kind, check_id(component, asked)
     asks_dns = kind is Kind.DNS
+    has_port = kind in TRANSPORT or (kind is Kind.TRACE and set(component.kinds) & TRANSPORT)
     return Check(
         check_no=numbers[name],
         check_id=name,
         kind=kind,
         host=component.url.host,
-        port=component.url.port if kind in {Kind.TCP, Kind.HTTP, Kind.TLS} else None,
-        family=family,
+        port=component.url.port if has_port else None,
+        family=asked.family,
         interval_s=component.interval_s,
         timeout_s=component.timeout_s,
         packets=component.packets,
@@ -90,7 +107,10 @@ def _check(component: Component, kind: Kind, family: int, numbers: Mapping[str, 
         path=component.url.path,
         expect_status=component.expect_status,
         expect_body=component.expect_body if kind is Kind.HTTP else None,
-        qtype="AAAA" if family == 6 else "A",
+        expect_sha256=component.expect_sha256 if kind is Kind.HTTP else None,
+        body_cap_bytes=component.body_cap_bytes,
+        http_versions=component.http_versions,
+        qtype="AAAA" if asked.family == 6 else "A",
         server=component.server if asks_dns else None,
         expect_answers=component.expect_answers,
         pinned=None if asks_dns else component.pinned,

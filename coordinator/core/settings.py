@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,15 @@ from proto.model import Kind, Role
 
 ANCHOR_SERVICE = "anchor"
 """Anchors are controls for every service; in rows they belong to a service of this name."""
+
+
+def is_literal(value: str) -> bool:
+    """Is this an address literal?"""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +83,28 @@ class Component:
     server: str | None
     pinned: str | None
     follow_redirects: int
+    http_versions: tuple[str, ...]
+    expect_sha256: str | None
+    body_cap_bytes: int
+    neutral_sni: str | None
+    second_port: int | None
+    public_resolvers: tuple[str, ...]
+    authoritative: bool
+    remembered: bool
+    trace: bool
+    confirm_after_s: tuple[float, ...]
     prefix: str | None
     asn: int | None
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether its URL asks for TLS."""
+        return self.url.scheme in {"https", "tls"}
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether its address comes from DNS at each slot."""
+        return self.pinned is None and not is_literal(self.url.host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

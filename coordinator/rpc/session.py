@@ -220,7 +220,7 @@ class ProbeSession:
             evicted_rows=beat.evicted_rows,
         )
         self._note_plan(beat.plan_version, beat.plan_since_us)
-        lateness = beat.lateness_us_p99
+        lateness, drift = beat.lateness_us_p99, beat.clock_drift_ppb
         desk.store.record(
             HeartbeatRow(
                 received_at_us=self.seen_at_us,
@@ -237,6 +237,8 @@ class ProbeSession:
                 lateness_ms_p99=None if lateness is None else lateness / 1000,
                 receive_drops=beat.receive_drops,
                 clock_synchronised=beat.clock_synchronised,
+                overloaded_slots=beat.overloaded_slots,
+                clock_drift_ppm=None if drift is None else drift / 1000,
             )
         )
 

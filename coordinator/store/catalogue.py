@@ -96,6 +96,7 @@ def _check_row(definition: Definition, version: int) -> CheckRow:
         check_no=check.check_no,
         check_id=check.check_id,
         kind=check.kind.value,
+        control=None if check.control is None else check.control.value,
         service=component.service,
         component=component.name,
         role=component.role.value,
@@ -184,6 +185,6 @@ def _plan_row(probe_id: str, plan: Plan, position: int, from_at_us: int) -> Plan
         config_version=plan.version,
         check_no=check.check_no,
         interval_us=interval_us,
-        phase_us=phase_us(probe_id, check.check_no, interval_us),
+        phase_us=phase_us(probe_id, check.check_no, interval_us) if interval_us else 0,
         from_at_us=from_at_us,
     )

@@ -52,6 +52,8 @@ class HeartbeatRow:
     lateness_ms_p99: float | None
     receive_drops: int | None
     clock_synchronised: bool | None
+    overloaded_slots: int
+    clock_drift_ppm: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ class CheckRow:
     check_no: int
     check_id: str
     kind: str
+    control: str | None
     service: str
     component: str
     role: str

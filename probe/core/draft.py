@@ -17,6 +17,7 @@ from proto.model import Certificate, Failure, Operation, Result, StampSource, St
 
 # From the best clock to the worst: a row is as good as the worst of its times.
 _BEST_FIRST: Final = (
+    StampSource.KERNEL_BOTH,
     StampSource.KERNEL,
     StampSource.TCP_INFO,
     StampSource.COARSE,

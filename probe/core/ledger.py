@@ -55,6 +55,6 @@ def _validity(result: Result, *, lateness_us: int, check: Check, clock: ClockFac
         return result.validity
     if clock.stepped or (clock.estimate is not None and clock.estimate.suspect):
         return Validity.CLOCK_SUSPECT
-    if lateness_us * 2 > check.interval_s * 1_000_000:
+    if check.interval_s and lateness_us * 2 > check.interval_s * 1_000_000:
         return Validity.LATE_START
     return Validity.OK

@@ -40,6 +40,12 @@ BODY_CAP_MAX: Final = 1 << 20
 REDIRECTS_MAX: Final = 10
 """Where browsers give up around twenty, a plan that knows its target needs few."""
 
+HOPS_MAX: Final = 64
+"""Routers on a way: the internet's longest are under 40."""
+
+CONFIRMATIONS_MAX: Final = 3
+"""Further attempts after a failed one: a target in trouble is not to be asked more and more."""
+
 TARGETS_MAX: Final = 50_000
 """Buckets kept at a time; full ones are forgotten first, since a new one starts full too."""
 
@@ -196,6 +202,12 @@ def plan_findings(plan: Plan) -> tuple[str, ...]:
         findings.append(f"plan has {len(numbers)} checks; at most {CHECKS_MAX} are run")
     if len(set(numbers)) < len(numbers):
         findings.append("plan names a check_no twice; rows could not be told apart")
+    known = set(numbers)
+    findings.extend(
+        f"check {check.check_id}: on_failure names a check that is not in the plan"
+        for check in plan.checks
+        if not known.issuperset(check.on_failure)
+    )
     findings.extend(
         f"check {check.check_id}: {name} is {value:g}; {low:g} to {high:g} is run"
         for check in plan.checks
@@ -206,8 +218,11 @@ def plan_findings(plan: Plan) -> tuple[str, ...]:
 
 
 def _bounds(check: Check) -> tuple[tuple[str, float, float, float], ...]:
+    lowest_s = INTERVAL_MIN_S if check.interval_s else 0.0
     return (
-        ("interval_s", check.interval_s, INTERVAL_MIN_S, INTERVAL_MAX_S),
+        ("interval_s", check.interval_s, lowest_s, INTERVAL_MAX_S),
+        ("max_hops", check.max_hops, 1, HOPS_MAX),
+        ("confirm_after_s", len(check.confirm_after_s), 0, CONFIRMATIONS_MAX),
         ("timeout_s", check.timeout_s, 0.001, TIMEOUT_MAX_S),
         ("packets", check.packets, 0, PACKETS_MAX),
         ("body_cap_bytes", check.body_cap_bytes, 0, BODY_CAP_MAX),

@@ -121,6 +121,7 @@ class Schedule:
         self._heap = [
             (self._first_after(check, self._done_us), check_no)
             for check_no, check in self._checks.items()
+            if check.interval_s  # 0 = no slots: it runs when it is triggered
         ]
         heapq.heapify(self._heap)
 

@@ -69,6 +69,7 @@ class Down(_message.Message):
     REJECT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """answers hello"""
@@ -93,6 +94,10 @@ class Down(_message.Message):
     def notice(self) -> Global___Notice:
         """a sentence for the operator's log"""
 
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """run this check of the plan once, now"""
+
     def __init__(
         self,
         *,
@@ -103,12 +108,13 @@ class Down(_message.Message):
         reject: Global___Reject | None = ...,
         drain: Global___Drain | None = ...,
         notice: Global___Notice | None = ...,
+        run: Global___Run | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "clock", b"clock", "drain", b"drain", "message", b"message", "notice", b"notice", "plan", b"plan", "reject", b"reject", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "clock", b"clock", "drain", b"drain", "message", b"message", "notice", b"notice", "plan", b"plan", "reject", b"reject", "run", b"run", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "clock", b"clock", "drain", b"drain", "message", b"message", "notice", b"notice", "plan", b"plan", "reject", b"reject", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "clock", b"clock", "drain", b"drain", "message", b"message", "notice", b"notice", "plan", b"plan", "reject", b"reject", "run", b"run", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "plan", "clock", "ack", "reject", "drain", "notice"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "plan", "clock", "ack", "reject", "drain", "notice", "run"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -219,6 +225,8 @@ class Heartbeat(_message.Message):
     RECEIVE_DROPS_FIELD_NUMBER: _builtins.int
     CLOCK_SYNCHRONISED_FIELD_NUMBER: _builtins.int
     PLAN_SINCE_US_FIELD_NUMBER: _builtins.int
+    OVERLOADED_SLOTS_FIELD_NUMBER: _builtins.int
+    CLOCK_DRIFT_PPB_FIELD_NUMBER: _builtins.int
     sent_at_us: _builtins.int
     plan_version: _builtins.int
     uptime_ms: _builtins.int
@@ -233,6 +241,8 @@ class Heartbeat(_message.Message):
     clock_synchronised: _builtins.bool
     plan_since_us: _builtins.int
     """from this slot instant on it follows plan_version"""
+    overloaded_slots: _builtins.int
+    clock_drift_ppb: _builtins.int
     def __init__(
         self,
         *,
@@ -249,11 +259,15 @@ class Heartbeat(_message.Message):
         receive_drops: _builtins.int | None = ...,
         clock_synchronised: _builtins.bool | None = ...,
         plan_since_us: _builtins.int | None = ...,
+        overloaded_slots: _builtins.int = ...,
+        clock_drift_ppb: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_synchronised", b"clock_synchronised", "lateness_us_p99", b"lateness_us_p99", "plan_since_us", b"plan_since_us", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "lateness_us_p99", b"lateness_us_p99", "plan_since_us", b"plan_since_us", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__clock_drift_ppb: _TypeAlias = _typing.Literal["clock_drift_ppb"]  # noqa: Y015
+    _WhichOneofArgType__clock_drift_ppb: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb"]  # noqa: Y015
     _WhichOneofReturnType__clock_synchronised: _TypeAlias = _typing.Literal["clock_synchronised"]  # noqa: Y015
     _WhichOneofArgType__clock_synchronised: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised"]  # noqa: Y015
     _WhichOneofReturnType__lateness_us_p99: _TypeAlias = _typing.Literal["lateness_us_p99"]  # noqa: Y015
@@ -264,6 +278,8 @@ class Heartbeat(_message.Message):
     _WhichOneofArgType__receive_drops: _TypeAlias = _typing.Literal["_receive_drops", b"_receive_drops"]  # noqa: Y015
     _WhichOneofReturnType__rss_bytes: _TypeAlias = _typing.Literal["rss_bytes"]  # noqa: Y015
     _WhichOneofArgType__rss_bytes: _TypeAlias = _typing.Literal["_rss_bytes", b"_rss_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_drift_ppb) -> _WhichOneofReturnType__clock_drift_ppb | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_synchronised) -> _WhichOneofReturnType__clock_synchronised | None: ...
     @_typing.overload
@@ -473,6 +489,27 @@ class Notice(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Notice: _TypeAlias = Notice  # noqa: Y015
+
+@_typing.final
+class Run(_message.Message):
+    """Asks for nothing that the signed plan does not already hold; the probe's own limits apply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_NO_FIELD_NUMBER: _builtins.int
+    check_no: _builtins.int
+    def __init__(
+        self,
+        *,
+        check_no: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_no", b"check_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Run: _TypeAlias = Run  # noqa: Y015
 
 @_typing.final
 class RenewRequest(_message.Message):

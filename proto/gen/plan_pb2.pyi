@@ -31,6 +31,7 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_HTTP: _Kind.ValueType  # 3
     KIND_DNS: _Kind.ValueType  # 4
     KIND_TLS: _Kind.ValueType  # 5
+    KIND_TRACE: _Kind.ValueType  # 6
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
     """Numbers are those of proto.model.Kind in order, plus one; 0 is never sent."""
@@ -41,7 +42,32 @@ KIND_TCP: Kind.ValueType  # 2
 KIND_HTTP: Kind.ValueType  # 3
 KIND_DNS: Kind.ValueType  # 4
 KIND_TLS: Kind.ValueType  # 5
+KIND_TRACE: Kind.ValueType  # 6
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
+
+class _Control:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ControlEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Control.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTROL_UNSPECIFIED: _Control.ValueType  # 0
+    CONTROL_REMEMBERED: _Control.ValueType  # 1
+    CONTROL_PUBLIC_RESOLVER: _Control.ValueType  # 2
+    CONTROL_AUTHORITATIVE: _Control.ValueType  # 3
+    CONTROL_NEUTRAL_SNI: _Control.ValueType  # 4
+    CONTROL_SECOND_PORT: _Control.ValueType  # 5
+
+class Control(_Control, metaclass=_ControlEnumTypeWrapper):
+    """Numbers are those of proto.model.Control in order, plus one; 0 = what a user does."""
+
+CONTROL_UNSPECIFIED: Control.ValueType  # 0
+CONTROL_REMEMBERED: Control.ValueType  # 1
+CONTROL_PUBLIC_RESOLVER: Control.ValueType  # 2
+CONTROL_AUTHORITATIVE: Control.ValueType  # 3
+CONTROL_NEUTRAL_SNI: Control.ValueType  # 4
+CONTROL_SECOND_PORT: Control.ValueType  # 5
+Global___Control: _TypeAlias = Control  # noqa: Y015
 
 @_typing.final
 class Check(_message.Message):
@@ -67,6 +93,13 @@ class Check(_message.Message):
     EXPECT_ANSWERS_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     FOLLOW_REDIRECTS_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    SNI_FIELD_NUMBER: _builtins.int
+    HTTP_VERSIONS_FIELD_NUMBER: _builtins.int
+    EXPECT_SHA256_FIELD_NUMBER: _builtins.int
+    MAX_HOPS_FIELD_NUMBER: _builtins.int
+    ON_FAILURE_FIELD_NUMBER: _builtins.int
+    CONFIRM_AFTER_MS_FIELD_NUMBER: _builtins.int
     check_no: _builtins.int
     """stable over plan versions; what rows carry"""
     check_id: _builtins.str
@@ -78,6 +111,7 @@ class Check(_message.Message):
     family: _builtins.int
     """4 or 6"""
     interval_ms: _builtins.int
+    """0 = no slots: runs when another check fails, or on request"""
     timeout_ms: _builtins.int
     packets: _builtins.int
     use_tls: _builtins.bool
@@ -89,10 +123,22 @@ class Check(_message.Message):
     server: _builtins.str
     pinned: _builtins.str
     follow_redirects: _builtins.int
+    control: Global___Control.ValueType
+    sni: _builtins.str
+    expect_sha256: _builtins.str
+    max_hops: _builtins.int
     @_builtins.property
     def expect_status(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def expect_answers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def http_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def on_failure(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """check_nos of this plan"""
+
+    @_builtins.property
+    def confirm_after_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
@@ -116,23 +162,38 @@ class Check(_message.Message):
         expect_answers: _abc.Iterable[_builtins.str] | None = ...,
         pinned: _builtins.str | None = ...,
         follow_redirects: _builtins.int = ...,
+        control: Global___Control.ValueType = ...,
+        sni: _builtins.str | None = ...,
+        http_versions: _abc.Iterable[_builtins.str] | None = ...,
+        expect_sha256: _builtins.str | None = ...,
+        max_hops: _builtins.int = ...,
+        on_failure: _abc.Iterable[_builtins.int] | None = ...,
+        confirm_after_ms: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expect_body", b"_expect_body", "_pinned", b"_pinned", "_server", b"_server", "expect_body", b"expect_body", "pinned", b"pinned", "server", b"server"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expect_body", b"_expect_body", "_expect_sha256", b"_expect_sha256", "_pinned", b"_pinned", "_server", b"_server", "_sni", b"_sni", "expect_body", b"expect_body", "expect_sha256", b"expect_sha256", "pinned", b"pinned", "server", b"server", "sni", b"sni"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expect_body", b"_expect_body", "_pinned", b"_pinned", "_server", b"_server", "body_cap_bytes", b"body_cap_bytes", "check_id", b"check_id", "check_no", b"check_no", "expect_answers", b"expect_answers", "expect_body", b"expect_body", "expect_status", b"expect_status", "family", b"family", "follow_redirects", b"follow_redirects", "host", b"host", "interval_ms", b"interval_ms", "kind", b"kind", "method", b"method", "packets", b"packets", "path", b"path", "pinned", b"pinned", "port", b"port", "qtype", b"qtype", "server", b"server", "timeout_ms", b"timeout_ms", "use_tls", b"use_tls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expect_body", b"_expect_body", "_expect_sha256", b"_expect_sha256", "_pinned", b"_pinned", "_server", b"_server", "_sni", b"_sni", "body_cap_bytes", b"body_cap_bytes", "check_id", b"check_id", "check_no", b"check_no", "confirm_after_ms", b"confirm_after_ms", "control", b"control", "expect_answers", b"expect_answers", "expect_body", b"expect_body", "expect_sha256", b"expect_sha256", "expect_status", b"expect_status", "family", b"family", "follow_redirects", b"follow_redirects", "host", b"host", "http_versions", b"http_versions", "interval_ms", b"interval_ms", "kind", b"kind", "max_hops", b"max_hops", "method", b"method", "on_failure", b"on_failure", "packets", b"packets", "path", b"path", "pinned", b"pinned", "port", b"port", "qtype", b"qtype", "server", b"server", "sni", b"sni", "timeout_ms", b"timeout_ms", "use_tls", b"use_tls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expect_body: _TypeAlias = _typing.Literal["expect_body"]  # noqa: Y015
     _WhichOneofArgType__expect_body: _TypeAlias = _typing.Literal["_expect_body", b"_expect_body"]  # noqa: Y015
+    _WhichOneofReturnType__expect_sha256: _TypeAlias = _typing.Literal["expect_sha256"]  # noqa: Y015
+    _WhichOneofArgType__expect_sha256: _TypeAlias = _typing.Literal["_expect_sha256", b"_expect_sha256"]  # noqa: Y015
     _WhichOneofReturnType__pinned: _TypeAlias = _typing.Literal["pinned"]  # noqa: Y015
     _WhichOneofArgType__pinned: _TypeAlias = _typing.Literal["_pinned", b"_pinned"]  # noqa: Y015
     _WhichOneofReturnType__server: _TypeAlias = _typing.Literal["server"]  # noqa: Y015
     _WhichOneofArgType__server: _TypeAlias = _typing.Literal["_server", b"_server"]  # noqa: Y015
+    _WhichOneofReturnType__sni: _TypeAlias = _typing.Literal["sni"]  # noqa: Y015
+    _WhichOneofArgType__sni: _TypeAlias = _typing.Literal["_sni", b"_sni"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expect_body) -> _WhichOneofReturnType__expect_body | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expect_sha256) -> _WhichOneofReturnType__expect_sha256 | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pinned) -> _WhichOneofReturnType__pinned | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__server) -> _WhichOneofReturnType__server | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sni) -> _WhichOneofReturnType__sni | None: ...
 
 Global___Check: _TypeAlias = Check  # noqa: Y015
 

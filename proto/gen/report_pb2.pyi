@@ -32,6 +32,7 @@ class ReportBody(_message.Message):
     TEXTS_FIELD_NUMBER: _builtins.int
     BASE_AT_US_FIELD_NUMBER: _builtins.int
     CERTIFICATES_FIELD_NUMBER: _builtins.int
+    HOPS_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     CERTIFICATE_DER_FIELD_NUMBER: _builtins.int
     SLOT_DELTA_US_FIELD_NUMBER: _builtins.int
@@ -77,6 +78,17 @@ class ReportBody(_message.Message):
     CLOCK_OFFSET_US_FIELD_NUMBER: _builtins.int
     CLOCK_ERROR_US_FIELD_NUMBER: _builtins.int
     VALIDITY_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    DNS_FLAGS_FIELD_NUMBER: _builtins.int
+    CLOCK_SYNCHRONISED_FIELD_NUMBER: _builtins.int
+    HOP_ROW_FIELD_NUMBER: _builtins.int
+    HOP_TTL_FIELD_NUMBER: _builtins.int
+    HOP_PACKET_FIELD_NUMBER: _builtins.int
+    HOP_ROUTER_FIELD_NUMBER: _builtins.int
+    HOP_RTT_US_FIELD_NUMBER: _builtins.int
+    HOP_ICMP_TYPE_FIELD_NUMBER: _builtins.int
+    HOP_ICMP_CODE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """One entry per body.
@@ -94,6 +106,10 @@ class ReportBody(_message.Message):
     @_builtins.property
     def certificates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """number of entries it adds to `certificate_der`"""
+
+    @_builtins.property
+    def hops(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """number of entries it adds to each hop column"""
 
     @_builtins.property
     def text(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -263,6 +279,48 @@ class ReportBody(_message.Message):
     def validity(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """order of Validity"""
 
+    @_builtins.property
+    def trigger(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """order of Trigger"""
+
+    @_builtins.property
+    def page(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """text"""
+
+    @_builtins.property
+    def dns_flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """text"""
+
+    @_builtins.property
+    def clock_synchronised(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """(+1) 0 or 1"""
+
+    @_builtins.property
+    def hop_row(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One entry per packet of a trace, in the order of their rows.
+        row within its own body, from 0
+        """
+
+    @_builtins.property
+    def hop_ttl(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def hop_packet(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def hop_router(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """text"""
+
+    @_builtins.property
+    def hop_rtt_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """(+1)"""
+
+    @_builtins.property
+    def hop_icmp_type(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """(+1)"""
+
+    @_builtins.property
+    def hop_icmp_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """(+1)"""
+
     def __init__(
         self,
         *,
@@ -270,6 +328,7 @@ class ReportBody(_message.Message):
         texts: _abc.Iterable[_builtins.int] | None = ...,
         base_at_us: _abc.Iterable[_builtins.int] | None = ...,
         certificates: _abc.Iterable[_builtins.int] | None = ...,
+        hops: _abc.Iterable[_builtins.int] | None = ...,
         text: _abc.Iterable[_builtins.str] | None = ...,
         certificate_der: _abc.Iterable[_builtins.bytes] | None = ...,
         slot_delta_us: _abc.Iterable[_builtins.int] | None = ...,
@@ -315,10 +374,21 @@ class ReportBody(_message.Message):
         clock_offset_us: _abc.Iterable[_builtins.int] | None = ...,
         clock_error_us: _abc.Iterable[_builtins.int] | None = ...,
         validity: _abc.Iterable[_builtins.int] | None = ...,
+        trigger: _abc.Iterable[_builtins.int] | None = ...,
+        page: _abc.Iterable[_builtins.int] | None = ...,
+        dns_flags: _abc.Iterable[_builtins.int] | None = ...,
+        clock_synchronised: _abc.Iterable[_builtins.int] | None = ...,
+        hop_row: _abc.Iterable[_builtins.int] | None = ...,
+        hop_ttl: _abc.Iterable[_builtins.int] | None = ...,
+        hop_packet: _abc.Iterable[_builtins.int] | None = ...,
+        hop_router: _abc.Iterable[_builtins.int] | None = ...,
+        hop_rtt_us: _abc.Iterable[_builtins.int] | None = ...,
+        hop_icmp_type: _abc.Iterable[_builtins.int] | None = ...,
+        hop_icmp_code: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "answers", b"answers", "base_at_us", b"base_at_us", "body_bytes", b"body_bytes", "body_sha256", b"body_sha256", "cert_sha256", b"cert_sha256", "cert_verify", b"cert_verify", "certificate_der", b"certificate_der", "certificates", b"certificates", "check_no", b"check_no", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "connect_us", b"connect_us", "dns_rcode", b"dns_rcode", "dns_ttl_s", b"dns_ttl_s", "duplicates", b"duplicates", "edge", b"edge", "failure", b"failure", "family", b"family", "first_byte_us", b"first_byte_us", "http_status", b"http_status", "http_version", b"http_version", "icmp_code", b"icmp_code", "icmp_type", b"icmp_type", "late", b"late", "lateness_us", b"lateness_us", "location", b"location", "lost", b"lost", "operation", b"operation", "port", b"port", "reason", b"reason", "resolve_us", b"resolve_us", "retransmits", b"retransmits", "router", b"router", "rows", b"rows", "rtt_us_max", b"rtt_us_max", "rtt_us_median", b"rtt_us_median", "rtt_us_min", b"rtt_us_min", "sent", b"sent", "slot_delta_us", b"slot_delta_us", "stamp_source", b"stamp_source", "started_us", b"started_us", "state", b"state", "text", b"text", "texts", b"texts", "tls_us", b"tls_us", "tls_version", b"tls_version", "total_us", b"total_us", "validity", b"validity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "answers", b"answers", "base_at_us", b"base_at_us", "body_bytes", b"body_bytes", "body_sha256", b"body_sha256", "cert_sha256", b"cert_sha256", "cert_verify", b"cert_verify", "certificate_der", b"certificate_der", "certificates", b"certificates", "check_no", b"check_no", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "connect_us", b"connect_us", "dns_flags", b"dns_flags", "dns_rcode", b"dns_rcode", "dns_ttl_s", b"dns_ttl_s", "duplicates", b"duplicates", "edge", b"edge", "failure", b"failure", "family", b"family", "first_byte_us", b"first_byte_us", "hop_icmp_code", b"hop_icmp_code", "hop_icmp_type", b"hop_icmp_type", "hop_packet", b"hop_packet", "hop_router", b"hop_router", "hop_row", b"hop_row", "hop_rtt_us", b"hop_rtt_us", "hop_ttl", b"hop_ttl", "hops", b"hops", "http_status", b"http_status", "http_version", b"http_version", "icmp_code", b"icmp_code", "icmp_type", b"icmp_type", "late", b"late", "lateness_us", b"lateness_us", "location", b"location", "lost", b"lost", "operation", b"operation", "page", b"page", "port", b"port", "reason", b"reason", "resolve_us", b"resolve_us", "retransmits", b"retransmits", "router", b"router", "rows", b"rows", "rtt_us_max", b"rtt_us_max", "rtt_us_median", b"rtt_us_median", "rtt_us_min", b"rtt_us_min", "sent", b"sent", "slot_delta_us", b"slot_delta_us", "stamp_source", b"stamp_source", "started_us", b"started_us", "state", b"state", "text", b"text", "texts", b"texts", "tls_us", b"tls_us", "tls_version", b"tls_version", "total_us", b"total_us", "trigger", b"trigger", "validity", b"validity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

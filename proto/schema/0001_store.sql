@@ -2,7 +2,11 @@
 -- Stamps are UTC. NULL means not known; 0 means zero. Nothing here holds a secret: tokens, keys and
 -- certificates of probes live in another file.
 
-CREATE TYPE kind_word AS ENUM ('icmp', 'tcp', 'http', 'dns', 'tls');
+CREATE TYPE kind_word AS ENUM ('icmp', 'tcp', 'http', 'dns', 'tls', 'trace');
+CREATE TYPE control_word AS ENUM (
+    'remembered', 'public_resolver', 'authoritative', 'neutral_sni', 'second_port'
+);
+CREATE TYPE trigger_word AS ENUM ('schedule', 'confirmation', 'failure', 'request');
 CREATE TYPE role_word AS ENUM ('subject', 'sibling', 'neighbour', 'same_as', 'cdn_peer', 'anchor');
 CREATE TYPE state_word AS ENUM ('measured', 'not_run');
 CREATE TYPE reason_word AS ENUM ('overloaded', 'policy', 'unsupported', 'stopped');
@@ -19,7 +23,7 @@ CREATE TYPE failure_word AS ENUM (
     'local_no_route', 'local_no_port', 'local_no_buffer', 'local_denied', 'local_no_family',
     'local_overload', 'unknown'
 );
-CREATE TYPE stamp_word AS ENUM ('kernel', 'tcp_info', 'coarse', 'user');
+CREATE TYPE stamp_word AS ENUM ('kernel', 'tcp_info', 'coarse', 'user', 'kernel_both');
 
 -- ---------------------------------------------------------------- who and what
 
@@ -42,6 +46,7 @@ CREATE TABLE checks (
     check_no UINTEGER NOT NULL,
     check_id VARCHAR NOT NULL,
     kind kind_word NOT NULL,
+    control control_word,
     service VARCHAR NOT NULL,
     component VARCHAR NOT NULL,
     role role_word NOT NULL,
@@ -56,6 +61,8 @@ CREATE TABLE checks (
 );
 COMMENT ON TABLE checks IS 'Definitions of checks, one row per configuration version that changed them; the newest row of a check_no holds.';
 COMMENT ON COLUMN checks.check_no IS 'Stable number of the check; the same over configuration versions while its check_id stays.';
+COMMENT ON COLUMN checks.control IS 'How the check departs from what a user does, to tell where a failure sits; NULL = it does not.';
+COMMENT ON COLUMN checks.interval_s IS '0 = no slots: it runs when another check fails, or on request.';
 COMMENT ON COLUMN checks.role IS 'What the component is for its service; anchors belong to the service named anchor.';
 COMMENT ON COLUMN checks.target_prefix IS 'Announced prefix of the endpoint as the operator declared it.';
 
@@ -70,6 +77,7 @@ CREATE TABLE plans (
     until_at TIMESTAMP
 );
 COMMENT ON TABLE plans IS 'Which check a probe was asked to run, from when until when (NULL = still): the denominators.';
+COMMENT ON COLUMN plans.interval_us IS '0 = no slots: it runs when another check fails, or on request.';
 COMMENT ON COLUMN plans.phase_us IS 'Offset of the slots of this probe and check from the grid of the interval.';
 COMMENT ON COLUMN plans.from_at IS 'When the probe first said that it follows this plan; slots before it were never due.';
 
@@ -95,6 +103,7 @@ CREATE TABLE results (
     check_no UINTEGER NOT NULL,
     check_id VARCHAR NOT NULL,
     kind kind_word NOT NULL,
+    control control_word,
     service VARCHAR NOT NULL,
     component VARCHAR NOT NULL,
     role role_word NOT NULL,
@@ -142,9 +151,13 @@ CREATE TABLE results (
     lateness_ms FLOAT,
     clock_offset_ms FLOAT,
     clock_error_ms FLOAT,
-    validity validity_word NOT NULL
+    validity validity_word NOT NULL,
+    trigger trigger_word NOT NULL,
+    page VARCHAR,
+    dns_flags VARCHAR,
+    clock_synchronised BOOLEAN
 );
-COMMENT ON TABLE results IS 'The slot ledger: one row per probe, check and slot that was measured or not run. A slot that came again in another report is kept here and counted nowhere: the first received holds. What never came is in the view ledger as unreported.';
+COMMENT ON TABLE results IS 'The slot ledger: one row with trigger schedule per probe, check and slot that was measured or not run, and beside it what was tried because of a failure or on request. A slot that came again in another report is kept here and counted nowhere: the first received holds. What never came is in the view ledger as unreported.';
 COMMENT ON COLUMN results.slot_at IS 'The scheduled instant, by the probe''s wall clock.';
 COMMENT ON COLUMN results.started_at IS 'When the check really started, by the probe''s wall clock; NULL when it was not run.';
 COMMENT ON COLUMN results.received_at IS 'When the coordinator took it in, by the coordinator''s clock.';
@@ -170,6 +183,37 @@ COMMENT ON COLUMN results.lateness_ms IS 'Start minus slot, by the monotonic clo
 COMMENT ON COLUMN results.clock_offset_ms IS 'Coordinator minus probe, as last estimated; never used to correct a stamp silently.';
 COMMENT ON COLUMN results.clock_error_ms IS 'Bound of that estimate: half the round trip.';
 COMMENT ON COLUMN results.validity IS 'Is the row fit for use? A separate axis, never a state of the network.';
+
+COMMENT ON COLUMN results.control IS 'How the check departs from what a user does; such rows are in no cell of their component. NULL = it does not.';
+COMMENT ON COLUMN results.trigger IS 'What made the row. Only schedule is evidence and counted; a confirmation has the slot of the attempt that it repeats.';
+COMMENT ON COLUMN results.page IS 'A known page that is not the service''s own: challenge or block. A fact about the answer, not a verdict.';
+COMMENT ON COLUMN results.dns_flags IS 'Flags of the answer as dig prints them, and tcp where it came by TCP.';
+COMMENT ON COLUMN results.clock_synchronised IS 'Whether the probe''s kernel believed that somebody disciplines its clock; NULL = it would not say.';
+
+CREATE TABLE hops (
+    slot_at TIMESTAMP NOT NULL,
+    received_at TIMESTAMP NOT NULL,
+    probe_id VARCHAR NOT NULL,
+    check_no UINTEGER NOT NULL,
+    trigger trigger_word NOT NULL,
+    service VARCHAR NOT NULL,
+    component VARCHAR NOT NULL,
+    vantage VARCHAR NOT NULL,
+    vantage_asn UINTEGER,
+    vantage_country VARCHAR,
+    address VARCHAR,
+    ttl UTINYINT NOT NULL,
+    packet UTINYINT NOT NULL,
+    router VARCHAR,
+    rtt_ms FLOAT,
+    icmp_type UTINYINT,
+    icmp_code UTINYINT
+);
+COMMENT ON TABLE hops IS 'The packets of traces, one row each; slot_at, probe_id and check_no name the row of results that they belong to.';
+COMMENT ON COLUMN hops.address IS 'The address that the trace was aimed at.';
+COMMENT ON COLUMN hops.ttl IS 'Time to live of the packet: how many routers it may pass.';
+COMMENT ON COLUMN hops.router IS 'Who answered; NULL = nobody did in time, which is no proof that nobody was there.';
+COMMENT ON COLUMN hops.icmp_type IS 'Of the ICMP error; NULL with a router: the target itself answered.';
 
 CREATE TABLE batches (
     probe_id VARCHAR NOT NULL,
@@ -230,9 +274,14 @@ CREATE TABLE heartbeats (
     queue_depth UINTEGER NOT NULL,
     lateness_ms_p99 FLOAT,
     receive_drops UBIGINT,
-    clock_synchronised BOOLEAN
+    clock_synchronised BOOLEAN,
+    overloaded_slots UBIGINT NOT NULL,
+    clock_drift_ppm FLOAT
 );
 COMMENT ON TABLE heartbeats IS 'What probes say of themselves.';
+
+COMMENT ON COLUMN heartbeats.overloaded_slots IS 'Slots given up since the probe started because it was too busy; each has its row not_run: overloaded.';
+COMMENT ON COLUMN heartbeats.clock_drift_ppm IS 'How much the probe''s wall clock gains on the coordinator''s; NULL = not known yet.';
 
 CREATE TABLE clock_offsets (
     at_time TIMESTAMP NOT NULL,
@@ -357,6 +406,7 @@ WITH due AS (
             to_microseconds(CAST(p.interval_us AS BIGINT))
         )) AS slot_at
     FROM plans AS p
+    WHERE p.interval_us > 0
 )
 SELECT
     due.slot_at,
@@ -370,6 +420,7 @@ SELECT
 FROM due
 LEFT JOIN results AS r
     ON r.probe_id = due.probe_id AND r.check_no = due.check_no AND r.slot_at = due.slot_at
+    AND r.trigger = 'schedule'
 QUALIFY row_number() OVER (
     PARTITION BY due.probe_id, due.check_no, due.slot_at
     ORDER BY r.received_at, r.seq, r.rowid

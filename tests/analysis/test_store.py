@@ -218,7 +218,7 @@ def test_heartbeats_are_read_for_live_rows_only(tmp_path: Path) -> None:
         con.execute(
             "INSERT INTO heartbeats BY NAME SELECT 'p' AS probe_id, t AS sent_at, t AS received_at, "
             "0 AS plan_version, 1 AS uptime_s, 1 AS cpu_s, 0 AS spool_bytes, 0 AS spool_rows, "
-            "0 AS evicted_rows, 0 AS queue_depth FROM (SELECT TIMESTAMP '2026-03-01 11:00:00' AS t)"
+            "0 AS evicted_rows, 0 AS queue_depth, 0 AS overloaded_slots FROM (SELECT TIMESTAMP '2026-03-01 11:00:00' AS t)"
         )
         con.execute(
             "INSERT INTO cells BY NAME SELECT TIMESTAMP '2026-03-01 12:00:00' AS slot_at, 60 AS bin_s, "

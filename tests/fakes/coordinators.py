@@ -27,6 +27,8 @@ name = "x"
 [[service.component]]
 name = "spaces"
 url = "https://spaces.x.test/live"
+trace = false
+remembered = false
 """
 
 

@@ -52,6 +52,8 @@ class Fact:
     tls_ms: float | None = None
     http_status: int | None = None
     validity: str = "ok"
+    trigger: str = "schedule"
+    control: str | None = None
 
 
 _STAMPS = {"slot_at_us": "slot_at", "received_at_us": "received_at"}

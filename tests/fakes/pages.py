@@ -128,6 +128,8 @@ def _say_of_fleet(store: Store) -> None:
                 spool_rows=number * 3,
                 evicted_rows=0,
                 queue_depth=0,
+                overloaded_slots=0,
+                clock_drift_ppm=None,
                 lateness_ms_p99=1.0,
                 receive_drops=0,
                 clock_synchronised=True,

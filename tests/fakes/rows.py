@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from proto.columns import COLUMNS, Column, Encoding
-from proto.model import Certificate, Check, Kind, Plan, Report, Result
+from proto.model import Certificate, Check, Control, Hop, Kind, Plan, Report, Result
 
 SLOT_MAX = 2**52  # the year 2112 in microseconds
 
@@ -17,8 +17,23 @@ def _column(column: Column) -> st.SearchStrategy[Any]:
         return st.none() | st.text(max_size=40)
     if column.encoding is Encoding.ZIGZAG:
         return st.none() | st.integers(-(2**62), 2**62)
+    if column.boolean:
+        return st.none() | st.booleans()
     plain = st.sampled_from(column.words) if column.words else st.integers(0, 2**32 - 2)
     return plain if column.encoding is Encoding.PLAIN else st.none() | plain
+
+
+_SMALL = st.none() | st.integers(0, 2**32 - 2)
+
+hops = st.builds(
+    Hop,
+    ttl=st.integers(0, 2**32 - 1),
+    packet=st.integers(0, 2**32 - 1),
+    router=st.none() | st.text(max_size=40),
+    rtt_us=_SMALL,
+    icmp_type=_SMALL,
+    icmp_code=_SMALL,
+)
 
 
 @st.composite
@@ -28,7 +43,11 @@ def results(draw: st.DrawFn) -> Result:
     started = draw(st.none() | st.integers(0, SLOT_MAX))
     fields = {column.name: draw(_column(column)) for column in COLUMNS}
     return Result(
-        check_no=draw(st.integers(0, 2**32 - 1)), slot_at_us=slot, started_at_us=started, **fields
+        check_no=draw(st.integers(0, 2**32 - 1)),
+        slot_at_us=slot,
+        started_at_us=started,
+        hops=tuple(draw(st.lists(hops, max_size=3))),
+        **fields,
     )
 
 
@@ -66,6 +85,13 @@ checks = st.builds(
     expect_answers=st.lists(st.text(max_size=20), max_size=3).map(tuple),
     pinned=st.none() | st.text(max_size=30),
     follow_redirects=st.integers(0, 5),
+    control=st.none() | st.sampled_from(Control),
+    sni=st.none() | st.text(max_size=30),
+    http_versions=st.lists(st.sampled_from(["1.1", "2"]), max_size=2).map(tuple),
+    expect_sha256=st.none() | st.text(max_size=30),
+    max_hops=st.integers(1, 64),
+    on_failure=st.lists(st.integers(0, 2**32 - 1), max_size=3).map(tuple),
+    confirm_after_s=st.lists(_SECONDS, max_size=3).map(tuple),
 )
 
 plans = st.builds(

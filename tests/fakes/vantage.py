@@ -87,6 +87,8 @@ class Vantage:
             lateness_us_p99=None,
             receive_drops=None,
             clock_synchronised=None,
+            overloaded_slots=0,
+            clock_drift_ppb=None,
             plan_since_us=self.plans.since_us,
         )
 

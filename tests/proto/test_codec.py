@@ -22,7 +22,7 @@ from proto.codec import (
     report_from_wire,
     report_to_wire,
 )
-from proto.columns import COLUMNS, Encoding, unzigzag, zigzag
+from proto.columns import COLUMNS, HOP_COLUMNS, Encoding, unzigzag, zigzag
 from proto.gen import plan_pb2, report_pb2
 from proto.model import Check, Heartbeat, Hello, Kind, Plan, Report, Result, State, WireError
 from tests.fakes.rows import plans, reports
@@ -121,7 +121,7 @@ def test_bytes_that_do_not_parse_are_named() -> None:
         ({"kind": 0}, "unknown kind"),
         ({"kind": 9}, "unknown kind"),
         ({"family": 5}, "family is 5"),
-        ({"interval_ms": 0}, "interval is 0"),
+        ({"control": 6}, "unknown control"),
         ({"timeout_ms": 0}, "timeout is 0"),
     ],
 )
@@ -141,9 +141,11 @@ def test_a_check_out_of_range_is_named(changes: dict[str, int], reason: str) -> 
 def test_every_wire_column_is_in_the_table() -> None:
     """The table of columns names every row column of the message, and nothing else."""
     own_rule = {"rows", "texts", "base_at_us", "certificates", "text", "certificate_der"}
-    own_rule |= {"slot_delta_us", "check_no", "started_us"}
+    own_rule |= {"slot_delta_us", "check_no", "started_us", "hops", "hop_row"}
     fields = {field.name for field in report_pb2.ReportBody.DESCRIPTOR.fields}
-    assert fields - own_rule == {column.name for column in COLUMNS}
+    assert fields - own_rule == {column.name for column in COLUMNS} | {
+        f"hop_{column.name}" for column in HOP_COLUMNS
+    }
 
 
 def test_text_columns_share_one_dictionary() -> None:
@@ -199,6 +201,8 @@ def test_heartbeat_round_trip(known: bool) -> None:
         receive_drops=0 if known else None,
         clock_synchronised=False if known else None,
         plan_since_us=9 if known else None,
+        overloaded_slots=10,
+        clock_drift_ppb=-11 if known else None,
     )
     assert heartbeat_from_wire(heartbeat_to_wire(beat)) == beat
 

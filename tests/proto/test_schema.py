@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from proto.model import (
+    Control,
     Failure,
     Kind,
     Operation,
@@ -18,6 +19,7 @@ from proto.model import (
     Role,
     StampSource,
     State,
+    Trigger,
     Validity,
 )
 
@@ -43,6 +45,8 @@ def store() -> Iterator[duckdb.DuckDBPyConnection]:
         ("operation_word", Operation),
         ("failure_word", Failure),
         ("stamp_word", StampSource),
+        ("control_word", Control),
+        ("trigger_word", Trigger),
     ],
 )
 def test_the_store_knows_exactly_the_words(
@@ -65,7 +69,7 @@ def test_every_table_and_view_says_what_it_is(store: duckdb.DuckDBPyConnection) 
 
 def test_results_keep_every_field_of_a_row(store: duckdb.DuckDBPyConnection) -> None:
     """No field of a Result is lost in the table but for its change of unit."""
-    held = {row[0] for row in store.execute("DESCRIBE results").fetchall()}
+    held = {row[0] for row in store.execute("DESCRIBE results").fetchall()} | {"hops"}
     fields = {name for name in Result.__slots__ if name not in held}
     assert {name for name in fields if not _in_another_unit(name, held)} == set()
 
@@ -78,7 +82,12 @@ PLAN = "INSERT INTO plans VALUES ('p', 1, 1, 7, 1000000, 250000, '2026-01-01 00:
 
 
 def _report(
-    store: duckdb.DuckDBPyConnection, *, slot: str, received: str, failure: str | None
+    store: duckdb.DuckDBPyConnection,
+    *,
+    slot: str,
+    received: str,
+    failure: str | None,
+    trigger: str = "schedule",
 ) -> None:
     store.execute(
         "INSERT INTO results BY NAME SELECT CAST('2026-01-01 00:00:' || $slot AS TIMESTAMP) "
@@ -86,8 +95,8 @@ def _report(
         "'p' AS probe_id, 'b' AS boot_id, 1 AS seq,"
         "7 AS check_no, 'c' AS check_id, 'tcp' AS kind, 's' AS service, 'm' AS component, "
         "'subject' AS role, 'v' AS vantage, 'measured' AS state, 4 AS family, 1 AS sent, 0 AS lost,"
-        "0 AS duplicates, 0 AS late, 'ok' AS validity, $failure AS failure",
-        {"slot": slot, "received": received, "failure": failure},
+        "0 AS duplicates, 0 AS late, 'ok' AS validity, $failure AS failure, $trigger AS trigger",
+        {"slot": slot, "received": received, "failure": failure, "trigger": trigger},
     )
 
 
@@ -109,6 +118,22 @@ def test_a_slot_that_never_came_is_unreported(store: duckdb.DuckDBPyConnection) 
     _report(store, slot="01.25", received="02", failure=None)
     states = store.execute("SELECT state FROM ledger ORDER BY slot_at").fetchall()
     assert states == [("unreported",), ("measured",), ("unreported",)]
+
+
+def test_a_confirmation_fills_no_slot(store: duckdb.DuckDBPyConnection) -> None:
+    """What was tried because of a failure stands beside the ledger, whenever it came."""
+    store.execute(PLAN, ["2026-01-01 00:00:03"])
+    _report(store, slot="00.25", received="01", failure=None, trigger="confirmation")
+    _report(store, slot="01.25", received="02", failure=None, trigger="confirmation")
+    _report(store, slot="01.25", received="03", failure="timeout")
+    found = store.execute("SELECT state, failure FROM ledger ORDER BY slot_at").fetchall()
+    assert found == [("unreported", None), ("measured", "timeout"), ("unreported", None)]
+
+
+def test_a_check_without_slots_owes_none(store: duckdb.DuckDBPyConnection) -> None:
+    """What runs only when something fails is never missing."""
+    store.execute("INSERT INTO plans VALUES ('p', 1, 1, 7, 0, 0, '2026-01-01', '2026-01-02')")
+    assert store.execute("SELECT count(*) FROM ledger").fetchall() == [(0,)]
 
 
 def test_a_plan_still_in_force_is_due_up_to_the_last_report(

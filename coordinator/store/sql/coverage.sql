@@ -15,4 +15,5 @@ SELECT
     count(*) FILTER (WHERE validity = 'clock_suspect') AS clock_suspect,
     count(*) FILTER (WHERE validity = 'late_start') AS late_start
 FROM results
+WHERE trigger = 'schedule' AND control IS NULL
 GROUP BY ALL

@@ -4,6 +4,7 @@ SELECT
     unnest(CAST($check_no AS UINTEGER[])),
     unnest(CAST($check_id AS VARCHAR[])),
     CAST(unnest(CAST($kind AS VARCHAR[])) AS kind_word),
+    CAST(unnest(CAST($control AS VARCHAR[])) AS control_word),
     unnest(CAST($service AS VARCHAR[])),
     unnest(CAST($component AS VARCHAR[])),
     CAST(unnest(CAST($role AS VARCHAR[])) AS role_word),

@@ -14,4 +14,6 @@ SELECT
     unnest(CAST($queue_depth AS UINTEGER[])),
     unnest(CAST($lateness_ms_p99 AS FLOAT[])),
     unnest(CAST($receive_drops AS UBIGINT[])),
-    unnest(CAST($clock_synchronised AS BOOLEAN[]))
+    unnest(CAST($clock_synchronised AS BOOLEAN[])),
+    unnest(CAST($overloaded_slots AS UBIGINT[])),
+    unnest(CAST($clock_drift_ppm AS FLOAT[]))

@@ -14,6 +14,7 @@ SELECT
     i.check_no,
     c.check_id,
     c.kind,
+    c.control,
     c.service,
     c.component,
     c.role,
@@ -64,7 +65,11 @@ SELECT
     CASE
         WHEN i.ahead THEN CAST('clock_suspect' AS validity_word)
         ELSE CAST(enum_range(CAST(NULL AS validity_word))[i.validity + 1] AS validity_word)
-    END AS validity
+    END AS validity,
+    CAST(enum_range(CAST(NULL AS trigger_word))[i.trigger + 1] AS trigger_word) AS trigger,
+    CAST($texts AS VARCHAR[])[i.page] AS page,
+    CAST($texts AS VARCHAR[])[i.dns_flags] AS dns_flags,
+    CAST(nullif(i.clock_synchronised, 0) - 1 AS BOOLEAN) AS clock_synchronised
 FROM incoming AS i
 INNER JOIN arriving AS a ON a.report_no = i.report_no
 INNER JOIN current_checks AS c ON c.check_no = i.check_no

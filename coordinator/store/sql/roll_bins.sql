@@ -5,6 +5,8 @@
 --
 -- A slot counts once, by the row that was received first. Repeats are rare: they are looked for by
 -- their keys alone, and the join with what is found costs nothing where nothing is found.
+-- Only what was scheduled and does what a user does is evidence: confirmations and controls come
+-- more often when things fail, and would weigh.
 --
 -- What counts: a measured row that is fit for use (validity ok). What the vantage itself could not
 -- do (local_*) says nothing about a target: it becomes a row with sent = 0 and lost = 0, so that it
@@ -27,6 +29,8 @@ repeated AS (
         arg_min(rowid, (received_at, seq, rowid)) AS first_row
     FROM results
     WHERE slot_at >= $low AND slot_at < $high
+        AND trigger = 'schedule'
+        AND control IS NULL
         AND time_bucket(to_microseconds($bin_us), slot_at, TIMESTAMP '1970-01-01')
             IN (SELECT bin_at FROM spans)
     GROUP BY ALL
@@ -54,6 +58,8 @@ fit AS (
         AND repeated.slot_at = r.slot_at
         AND repeated.family = r.family
     WHERE r.slot_at >= $low AND r.slot_at < $high
+        AND r.trigger = 'schedule'
+        AND r.control IS NULL
         AND coalesce(repeated.first_row = r.rowid, TRUE)
         AND r.state = 'measured'
         AND (r.validity = 'ok' OR coalesce(starts_with(CAST(r.failure AS VARCHAR), 'local_'), FALSE))

@@ -20,7 +20,7 @@ from coordinator.core.intake import (
 )
 from coordinator.store.merge import check_body, merge
 from proto.gen import report_pb2
-from proto.model import Failure, Operation, Reason, State, Validity, WireError
+from proto.model import Failure, Operation, Reason, State, Trigger, Validity, WireError
 from tests.fakes.reports import NOW_US, SECOND_US, body_of, failed, not_run, row, spoiled
 
 DAY_US = 86_400 * SECOND_US
@@ -99,6 +99,8 @@ def test_a_report_that_holds_a_slot_twice_is_refused() -> None:
     unlike = [row(1), row(2), row(2, later), row(2, family=6), failed(5)]
     assert reasons(body_of([row(2), *unlike[2:], failed(2)]), body_of(unlike)) == (said, None)
     assert reasons(body_of(unlike), body_of(unlike), body_of([row(2)] * 5)) == (None, None, said)
+    confirmed = [row(2), *[row(2, trigger=Trigger.CONFIRMATION)] * 2]
+    assert reasons(body_of(confirmed)) == (None,)
 
 
 SPOILED: list[tuple[Callable[[Any], object], str]] = [

@@ -53,7 +53,7 @@ def plan(of: Config, services: frozenset[str] | None = None) -> Plan:
 def test_every_component_kind_and_family_is_one_check() -> None:
     """The plan is the product of what was written, each check with its own id."""
     ids = [check.check_id for check in plan(config()).checks]
-    assert len(ids) == len(set(ids)) == 10 + 4 + 3
+    assert len(ids) == len(set(ids)) == (10 + 2) + (4 + 2) + (3 + 2)
     assert {"x/spaces/http/6", "y/web/dns/4", "anchor/a/tcp/4"} <= set(ids)
 
 
@@ -84,7 +84,7 @@ def test_a_plan_says_who_asks_and_how_often_to_report() -> None:
 def test_anchors_are_run_by_every_probe() -> None:
     """A probe without a service of its own still measures the controls."""
     kinds = {check.kind for check in plan(config(), frozenset()).checks}
-    assert kinds == {Kind.ICMP, Kind.TCP, Kind.DNS}
+    assert kinds == {Kind.ICMP, Kind.TCP, Kind.DNS, Kind.TRACE}
     only_y = plan(config(), frozenset({"y"})).checks
     assert {check.check_id.split("/")[0] for check in only_y} == {"y", "anchor"}
 

@@ -60,18 +60,18 @@ def test_a_check_is_recorded_when_it_is_new_or_changed(opened: Opened) -> None:
     accept_config(opened.writer, CONFIG, source("a"))
     accept_config(opened.writer, CONFIG, source("b"))
     count = "SELECT count(*), count(DISTINCT check_no) FROM checks"
-    assert opened.writer.execute(count).fetchall() == [(7, 7)]
+    assert opened.writer.execute(count).fetchall() == [(11, 11)]
     only_anchor = validate(
         {"anchor": [{"name": "a", "url": "tcp://a.test:8", "kinds": ["tcp"]}]}, file="f"
     )
     catalogue = accept_config(opened.writer, only_anchor, source("c"))
-    assert opened.writer.execute(count).fetchall() == [(8, 7)]
+    assert opened.writer.execute(count).fetchall() == [(14, 11)]
     number = catalogue.definitions[0].check.check_no
     assert opened.writer.execute(
         "SELECT port, config_version FROM current_checks WHERE check_no = $n", {"n": number}
     ).fetchall() == [(8, 3)]
     back = accept_config(opened.writer, CONFIG, source("d"))
-    assert {d.check.check_no for d in back.definitions} == set(range(1, 8))
+    assert {d.check.check_no for d in back.definitions} == set(range(1, 12))
 
 
 def test_a_probe_is_recorded_when_it_changes(opened: Opened) -> None:

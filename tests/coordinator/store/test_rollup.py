@@ -50,6 +50,8 @@ FACTS = st.builds(
     kind=st.sampled_from(["icmp", "tcp", "http", "dns", "tls"]),
     state=st.sampled_from(["measured", "measured", "measured", "not_run"]),
     validity=st.sampled_from(["ok", "ok", "ok", "late_start", "clock_suspect"]),
+    trigger=st.sampled_from(["schedule", "schedule", "schedule", "confirmation", "request"]),
+    control=st.sampled_from([None, None, None, "second_port"]),
     failure=st.sampled_from([None, None, "timeout", "http_status", "local_no_route"]),
     http_status=st.sampled_from([None, 200, 503]),
     sent=st.integers(0, 3),
@@ -80,7 +82,8 @@ def _recount(facts: Sequence[Fact], *, as_of_us: int) -> dict[tuple[object, ...]
     """(sent, lost) per bin, vantage, component, kind, address, failure and status."""
     sums: dict[tuple[object, ...], tuple[int, int]] = defaultdict(lambda: (0, 0))
     firsts: dict[tuple[object, ...], Fact] = {}
-    for fact in sorted(facts, key=lambda fact: (fact.received_at_us, fact.seq)):
+    evidence = [fact for fact in facts if fact.trigger == "schedule" and fact.control is None]
+    for fact in sorted(evidence, key=lambda fact: (fact.received_at_us, fact.seq)):
         slot = (fact.probe_id, fact.check_no, fact.slot_at_us, fact.family)
         firsts.setdefault(slot, fact)
     for fact in firsts.values():
@@ -213,6 +216,8 @@ def test_coverage_counts_every_row_once(store: duckdb.DuckDBPyConnection) -> Non
             Fact(failure="local_no_port", validity="probe_fault"),
             Fact(validity="late_start"),
             Fact(validity="clock_suspect"),
+            Fact(trigger="confirmation"),
+            Fact(control="neutral_sni"),
         ],
     )
     found = store.execute(

@@ -38,6 +38,8 @@ def beat(probe_id: str = P1, sent_at_us: int = NOW_US) -> HeartbeatRow:
         lateness_ms_p99=None,
         receive_drops=None,
         clock_synchronised=None,
+        overloaded_slots=0,
+        clock_drift_ppm=None,
     )
 
 
