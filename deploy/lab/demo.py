@@ -231,10 +231,12 @@ def _stay(world: World, asked: Asked, say: Callable[[str], None]) -> None:
     world.start_coordinator()
     world.fleet.start_all()
     world.clear_faults()
+    # Both by name: whoever is started in the background by a script is born deaf to Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     where = f"page open at {page_url(asked.listener)}; " if asked.listener else ""
-    say(f"the faults have ended and the world goes on; {where}Ctrl-C ends it")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
+        say(f"the faults have ended and the world goes on; {where}Ctrl-C ends it")
         while True:
             world.look_after()
             time.sleep(1)
