@@ -18,6 +18,7 @@ import structlog
 
 from coordinator.app import Launch, coordinator, wall_us
 from coordinator.configs import load_config
+from coordinator.core.advice import advice
 from coordinator.core.planner import check_ids
 from coordinator.core.registry import Vantage
 from coordinator.exits import CoordinatorError, Exit
@@ -228,9 +229,11 @@ def _check_config(args: argparse.Namespace) -> int:
         "checks": len(check_ids(config)),
     }
     if args.json:
-        print(json.dumps({"good": True, "findings": [], **counts}))
+        print(json.dumps({"good": True, "findings": [], "advice": advice(config), **counts}))
     else:
         print(f"{args.file}: good: {', '.join(f'{n} {what}' for what, n in counts.items())}")
+        for text in advice(config):
+            print(f"{args.file}: advice: {text}")
     return Exit.GOOD
 
 

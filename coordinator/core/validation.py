@@ -22,6 +22,7 @@ from coordinator.core.components import (
     place,
     refuse_repeated,
 )
+from coordinator.core.controls import asked_of
 from coordinator.core.reading import Findings, Key, read_list, read_table
 from coordinator.core.settings import (
     ANCHOR_SERVICE,
@@ -169,6 +170,8 @@ def _check_whole(config: Config, findings: Findings) -> None:
     components = config.components()
     if not components and not findings.texts:
         findings.add("service", [], "give at least one [[service]] or [[anchor]] to measure")
-    checks = sum(len(c.kinds) * len(c.families) for c in components)
+    if findings.texts:
+        return  # a component that could not be read whole cannot be counted
+    checks = sum(1 for component in components for _ in asked_of(component))
     if checks > CHECKS_MAX:
         findings.add("service", f"{checks} checks", f"one configuration may hold {CHECKS_MAX}")
