@@ -83,8 +83,8 @@ class Probe:
             reply_deadline_s=settings.link.reply_deadline_s,
         )
 
-    async def _run_check(self, check: Check) -> Outcome:
-        return await run_check(check, self._box)
+    async def _run_check(self, check: Check, slot_at_us: int) -> Outcome:
+        return await run_check(check, replace(self._box, slot_at_us=slot_at_us))
 
     def _unsupported(self, check: Check) -> str | None:
         return unsupported(check, self._box)

@@ -44,7 +44,7 @@ Keep = Callable[[Result, Sequence[Certificate]], None]
 class Runner:
     """How checks are run here."""
 
-    run: Callable[[Check], Awaitable[Outcome]]
+    run: Callable[[Check, int], Awaitable[Outcome]]  # with the slot's instant, us since 1970 UTC
     unsupported: Callable[[Check], str | None]
 
 
@@ -167,7 +167,7 @@ class Engine:
         self.lateness.add(lateness_us)
         started_at_us = self._clocks.wall()
         try:
-            outcome = await self._runner.run(check)
+            outcome = await self._runner.run(check, slot.slot_at_us)
         except Exception:  # noqa: BLE001  # the supervisor of a check: told below, see why
             # A defect of ours. One odd reply must not take a vantage point down again and again, so
             # it is told loudly and the row says that it says nothing.

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from probe.core.address import Network
 from probe.io.icmp import Pinger
 from probe.io.resolvers import Resolvers
+from proto.model import Check
 
 WallClock: TypeAlias = Callable[[], int]
 """Microseconds since 1970-01-01 UTC. Durations never come from it."""
@@ -43,8 +44,17 @@ class Toolbox:
     without_icmp: dict[int, str]
     stamps_warm: bool  # False: the kernel gives no honest receive stamps here
     families: set[int]  # families with an address here; one once seen stays
+    slot_at_us: int | None = None  # of the run this is handed to; None: a person asked, just now
     may_contact: Callable[[str], bool] = _freely  # counts a contact of this address; False: not now
     tls_contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)  # filled by probe.io.tls
+
+    def turn(self, check: Check) -> int:
+        """The number of the run's slot, for taking several things in turn.
+
+        Vantages with the same choice before them make the same one in the same slot.
+        """
+        at_us = self.wall() if self.slot_at_us is None else self.slot_at_us
+        return at_us // max(1, round(check.interval_s * 1e6))
 
     def source_for(self, address: str) -> str | None:
         """The address to bind for contacting `address`, if the operator named one of its family."""

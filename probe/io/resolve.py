@@ -95,8 +95,7 @@ def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
     allowed = [text for text, why in reasons.items() if why is None]
     if not allowed:
         return _barred_after(check, found, "; ".join(why for why in reasons.values() if why))
-    slot_no = box.wall() // max(1, round(check.interval_s * 1e6))
-    address = allowed[slot_no % len(allowed)]
+    address = allowed[box.turn(check) % len(allowed)]
     if not box.may_contact(address):
         # Not the next address instead: vantages with the same answer look at the same one.
         return _barred_after(check, found, over_rate(address), by=OVER_RATE)

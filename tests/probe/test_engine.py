@@ -28,6 +28,7 @@ class World:
     limits: Limits = ROOMY
     missing: frozenset[Kind] = frozenset()
     rows: list[Result] = field(default_factory=list)
+    told_us: list[int] = field(default_factory=list)  # the slots that the runner was given
     wall_shift_us: int = 0
     most_running: int = 0
     running: int = 0
@@ -55,7 +56,8 @@ class World:
         """The slots of one check that have a row, sorted."""
         return sorted(row.slot_at_us for row in self.rows if row.check_no == check_no)
 
-    async def _run(self, check: Check) -> Outcome:
+    async def _run(self, check: Check, slot_at_us: int) -> Outcome:
+        self.told_us.append(slot_at_us)
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:
@@ -122,6 +124,13 @@ async def test_hours_of_slots_end_as_one_row_each(autojump_clock: MockClock) -> 
     assert world.reasons() == {State.MEASURED: len(world.rows)}
     assert {row.validity for row in world.rows} == {Validity.OK}
     assert max(row.lateness_us or 0 for row in world.rows) < 2000
+
+
+async def test_a_run_is_told_its_slot(autojump_clock: MockClock) -> None:
+    """What is taken in turn follows the slot that the row will name."""
+    world = World()
+    await live(world, 10, [a_check(interval_s=1)])
+    assert world.told_us == world.slots()
 
 
 async def test_slow_checks_of_one_target_may_overlap(autojump_clock: MockClock) -> None:
