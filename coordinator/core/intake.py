@@ -16,6 +16,8 @@ A check has one result per slot. A report that says two things of one slot is no
 run, and is refused whole. The same slot in two reports cannot be seen here, where only the group at
 hand is known: both are stored, and whatever counts them takes the one that was received first.
 
+Hops are judged with the row that they belong to: it must be a trace that was run.
+
 The columns are those of the wire (proto/columns.py), still encoded: unsigned integers in which a
 nullable column carries value + 1.
 """
@@ -29,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from proto.columns import COLUMNS, Column, Encoding
+from proto.columns import COLUMNS, HOP_COLUMNS, Column, Encoding
 from proto.model import State, Trigger
 
 Integers = npt.NDArray[np.integer[Any]]
@@ -64,7 +66,7 @@ _HIGHEST: Final[Mapping[str, int]] = {
     "port": _SMALL, "sent": _SMALL, "lost": _SMALL, "duplicates": _SMALL, "late": _SMALL,
     "retransmits": _SMALL, "http_status": 999, "body_bytes": _WIDE, "cert_verify": _SMALL,
     "dns_rcode": 4095, "dns_ttl_s": _WIDE, "icmp_type": 255, "icmp_code": 255, "family": 6,
-    "clock_error_us": _WIDE, "clock_synchronised": 1,
+    "clock_error_us": _WIDE, "clock_synchronised": 1, "ttl": 255, "packet": 15,
 }  # fmt: skip
 
 TEXT_MAX: Final = 2048
@@ -112,13 +114,23 @@ def name_fates(
     return tuple(fresh), after
 
 
+@dataclass(frozen=True, slots=True)
+class Hops:
+    """The packets of a group's traces: `counts[i]` of report i, each of row `row` of the group."""
+
+    counts: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    columns: Mapping[str, Integers]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """The merged columns of several reports. Report i owns `rows[i]` consecutive rows.
 
     `columns` are still encoded; `slot_us` and `start_delta_us` are decoded (0 where not started).
     `texts[i]` is the size of report i's dictionary, `received_us[i]` its arrival, and `allowed[i]`
-    says for every check number whether that probe was ever asked to run it.
+    says for every check number whether that probe was ever asked to run it; `traces` says for every
+    check number whether it is a trace.
     """
 
     rows: npt.NDArray[np.int64]
@@ -130,6 +142,8 @@ class Group:
     start_delta_us: Stamps
     started: Flags
     allowed: Sequence[Flags]
+    hops: Hops
+    traces: Flags
 
 
 def refuse_group(group: Group) -> tuple[str | None, ...]:
@@ -144,9 +158,49 @@ def refuse_group(group: Group) -> tuple[str | None, ...]:
         if reasons[i] is None:
             mine = group.check_no[first : first + group.rows[i]]
             reasons[i] = _foreign(mine, group.allowed[i])
-    for i, reason in _repeats(group):
+    for i, reason in (*_repeats(group), *_bad_hops(group)):
         reasons[i] = reasons[i] or reason
     return tuple(reasons)
+
+
+def _bad_hops(group: Group) -> list[tuple[int, str]]:
+    """The reports with a hop that cannot be, each with its reasons."""
+    hops = group.hops
+    if not len(hops.row):
+        return []
+    owner = np.repeat(np.arange(len(hops.counts)), hops.counts)
+    ran = group.columns["state"][hops.row] == tuple(State).index(State.MEASURED)
+    found = [
+        (f"hop_{column.name} is out of range", _hop_out_of_range(column, group))
+        for column in HOP_COLUMNS
+    ]
+    found += [
+        ("hop_ttl is 0; it counts from 1", hops.columns["ttl"] == 0),
+        ("a row that did not run has hops", ~ran),
+        (
+            "a row of a check that is no trace has hops",
+            ~_are_known(group.check_no, group.traces)[hops.row],
+        ),
+        ("hops tell of one packet twice", _told_twice(hops)),
+    ]
+    return [(i, reason) for reason, bad in found for i in np.unique(owner[bad]).tolist()]
+
+
+def _hop_out_of_range(column: Column, group: Group) -> Flags:
+    values = group.hops.columns[column.name]
+    if column.encoding is Encoding.TEXT:
+        return np.asarray(values > np.repeat(group.texts, group.hops.counts))
+    highest = _HIGHEST.get(column.name, _TIME_US_MAX)
+    return np.asarray(values > highest + (column.encoding is Encoding.PLUS_ONE))
+
+
+def _told_twice(hops: Hops) -> Flags:
+    """Hops whose row, ttl and packet were told by one before."""
+    keys = (hops.columns["packet"], hops.columns["ttl"], hops.row)
+    order = np.lexsort(keys)
+    again = np.zeros(len(order), dtype=np.bool_)
+    again[order[1:]] = np.logical_and.reduce([k[order[1:]] == k[order[:-1]] for k in keys])
+    return again
 
 
 def _repeats(group: Group) -> list[tuple[int, str]]:
@@ -224,10 +278,15 @@ def _contradictions(group: Group) -> list[tuple[str, Flags]]:
 
 
 def _foreign(check_no: npt.NDArray[np.int64], allowed: Flags) -> str | None:
-    known = allowed[np.minimum(check_no, len(allowed) - 1)] & (check_no < len(allowed))
+    known = _are_known(check_no, allowed)
     if known.all():
         return None
     return f"check {check_no[np.argmin(known)]} was never in a plan of this probe"
+
+
+def _are_known(check_no: npt.NDArray[np.int64], table: Flags) -> Flags:
+    """What a table by check number says of each; of a number beyond it: no."""
+    return np.asarray(table[np.minimum(check_no, len(table) - 1)] & (check_no < len(table)))
 
 
 def ahead_of_arrival(group: Group) -> Flags:

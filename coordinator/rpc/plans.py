@@ -20,7 +20,7 @@ from coordinator.store.catalogue import Catalogue, following, record_following
 from coordinator.store.writer import Store
 from proto.codec import plan_to_wire
 from proto.gen import fleet_pb2, plan_pb2
-from proto.model import Plan
+from proto.model import Kind, Plan
 
 RETRY_S = 2.0
 """Between two tries to record while the store is in trouble."""
@@ -64,7 +64,12 @@ class Plans:
         if services not in self._issued:
             self._issued[services] = self._issue(self._catalogue, services)
         issued = self._issued[services]
-        self._store.allow(probe.probe_id, frozenset(c.check_no for c in issued.plan.checks))
+        checks = issued.plan.checks
+        self._store.allow(
+            probe.probe_id,
+            frozenset(check.check_no for check in checks),
+            traces=frozenset(check.check_no for check in checks if check.kind is Kind.TRACE),
+        )
         return issued
 
     def _issue(self, catalogue: Catalogue, services: frozenset[str] | None) -> Issued:

@@ -19,7 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from coordinator.core.intake import BatchName, Flags, ahead_of_arrival, name_fates, refuse_group
+from coordinator.core.intake import (
+    BatchName,
+    Flags,
+    ahead_of_arrival,
+    allowed_checks,
+    name_fates,
+    refuse_group,
+)
 from coordinator.store.certificates import read_certificate
 from coordinator.store.merge import Merged, merge, unzigzag
 from coordinator.store.rows import BatchRow, CertificateRow, RejectRow, Row, insert_rows
@@ -79,6 +86,22 @@ class Known:
     marks: dict[tuple[str, int], int]
     allowed: dict[str, Flags]
     fingerprints: set[str]
+    traces: Flags  # by check number: is it a trace?
+
+
+def read_known(con: duckdb.DuckDBPyConnection, *, keep: Known | None = None) -> Known:
+    """What the tables say of marks, plans and certificates; `keep` adds plans sent since."""
+    con.execute(statement("current_checks")).fetchall()
+    con.execute(statement("current_probes")).fetchall()
+    marks = {(p, e): s for p, e, s in con.execute(statement("read_marks")).fetchall()}
+    planned = con.execute(statement("read_planned")).fetchall()
+    allowed = {probe_id: allowed_checks(numbers) for probe_id, numbers in planned}
+    traces = allowed_checks([row[0] for row in con.execute(statement("read_traces")).fetchall()])
+    if keep is not None:
+        allowed.update(keep.allowed)
+        traces = keep.traces
+    fingerprints = {row[0] for row in con.execute(statement("read_fingerprints")).fetchall()}
+    return Known(marks, allowed, fingerprints, traces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +175,7 @@ def roll_back(con: duckdb.DuckDBPyConnection) -> None:
     """Undo what is open. In this order: unregistering inside an aborted transaction raises too."""
     with suppress(duckdb.Error):
         con.execute("ROLLBACK")
-    for name in ("incoming", "arriving"):
+    for name in ("incoming", "arriving", "hopping"):
         with suppress(duckdb.Error):
             con.unregister(name)
 
@@ -210,6 +233,7 @@ def _merged(arrivals: Sequence[Arrival], known: Known) -> Merged | None:
         [arrival.body for arrival in arrivals],
         received_us=[arrival.received_at_us for arrival in arrivals],
         allowed=[known.allowed.get(a.name.probe_id, _NOTHING_ALLOWED) for a in arrivals],
+        traces=known.traces,
     )
 
 
@@ -243,6 +267,10 @@ def _insert_results(
         0
     ][0]
     con.unregister("incoming")
+    if len(merged.group.hops.row):
+        con.register("hopping", _hopping(merged))
+        con.execute(statement("insert_hops"), {"texts": list(merged.texts)}).fetchall()
+        con.unregister("hopping")
     con.unregister("arriving")
     expected = int(merged.group.rows.sum())
     if inserted != expected:
@@ -266,6 +294,21 @@ def _incoming(merged: Merged) -> dict[str, npt.NDArray[Any]]:
         "started": group.started,
         "start_delta_us": group.start_delta_us,
         "ahead": ahead_of_arrival(group),
+    }
+
+
+def _hopping(merged: Merged) -> dict[str, npt.NDArray[Any]]:
+    """The hops, each with what it needs of its row."""
+    group = merged.group
+    row = group.hops.row
+    return {
+        **group.hops.columns,
+        "router": merged.hop_routers,
+        "report_no": np.repeat(np.arange(len(group.rows)), group.hops.counts),
+        "check_no": group.check_no[row],
+        "slot_us": group.slot_us[row],
+        "trigger": group.columns["trigger"][row],
+        "address": merged.text_columns["address"][row],
     }
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from coordinator.core.intake import TEXT_MAX, Flags, Group, Integers
+from coordinator.core.intake import TEXT_MAX, Flags, Group, Hops, Integers
 from proto.codec import body_from_wire
-from proto.columns import COLUMNS, Encoding
+from proto.columns import COLUMNS, HOP_COLUMNS, Encoding
 from proto.gen import report_pb2
 from proto.model import WireError
 
@@ -32,6 +32,7 @@ class Merged:
     group: Group
     texts: tuple[str, ...]
     text_columns: dict[str, Integers]  # 1-based positions in `texts`; 0 = not known
+    hop_routers: Integers  # the same, one per hop
     certificates: tuple[tuple[int, bytes], ...]  # (report, DER)
 
 
@@ -48,7 +49,11 @@ def check_body(body: bytes, *, rows: int) -> None:
 
 
 def merge(
-    bodies: Sequence[bytes], *, received_us: Sequence[int], allowed: Sequence[Flags]
+    bodies: Sequence[bytes],
+    *,
+    received_us: Sequence[int],
+    allowed: Sequence[Flags],
+    traces: Flags,
 ) -> Merged:
     """Parse checked bodies as one. `received_us` and `allowed` have one entry per body."""
     body = report_pb2.ReportBody.FromString(b"".join(bodies))
@@ -72,8 +77,27 @@ def merge(
         start_delta_us=unzigzag(started - (started > 0)),
         started=np.asarray(started > 0),
         allowed=allowed,
+        hops=_hops(body, rows),
+        traces=traces,
     )
-    return Merged(group, tuple(body.text), _text_columns(columns, rows, texts), _certificates(body))
+    return Merged(
+        group,
+        tuple(body.text),
+        _text_columns(columns, rows, texts),
+        _shifted(group.hops.columns["router"], texts, group.hops.counts),
+        _certificates(body),
+    )
+
+
+def _hops(body: report_pb2.ReportBody, rows: npt.NDArray[np.int64]) -> Hops:
+    """The packets of all traces; a hop's row, counted within its report, becomes one of all rows."""
+    counts = np.array(body.hops, dtype=np.int64)
+    own = np.array(body.hop_row, dtype=np.int64)
+    columns: dict[str, Integers] = {
+        column.name: np.array(getattr(body, f"hop_{column.name}"), dtype=np.uint32)
+        for column in HOP_COLUMNS
+    }
+    return Hops(counts, own + np.repeat(np.cumsum(rows) - rows, counts), columns)
 
 
 def _slots(body: report_pb2.ReportBody, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -93,12 +117,19 @@ def unzigzag(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 def _text_columns(
     columns: dict[str, Integers], rows: npt.NDArray[np.int64], texts: npt.NDArray[np.int64]
 ) -> dict[str, Integers]:
-    shift = np.repeat(np.cumsum(texts) - texts, rows)
     return {
-        column.name: np.where(columns[column.name] > 0, columns[column.name] + shift, 0)
+        column.name: _shifted(columns[column.name], texts, rows)
         for column in COLUMNS
         if column.encoding is Encoding.TEXT
     }
+
+
+def _shifted(
+    positions: Integers, texts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> Integers:
+    """Positions in each report's dictionary as positions in all of them; `counts` per report."""
+    shift = np.repeat(np.cumsum(texts) - texts, counts)
+    return np.where(positions > 0, positions + shift, 0)
 
 
 def _certificates(body: report_pb2.ReportBody) -> tuple[tuple[int, bytes], ...]:

@@ -33,14 +33,13 @@ from coordinator.store.commit import (
     Decided,
     Fate,
     Faults,
-    Known,
     commit_group,
+    read_known,
     roll_back,
 )
 from coordinator.store.open import Opened, open_store
 from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.rows import Row
-from coordinator.store.statements import statement
 
 T = TypeVar("T")
 
@@ -117,7 +116,7 @@ class Store:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._log = structlog.get_logger("store")
         self._opened: Opened = open_store(path)
-        self._known = _read_known(self._opened.writer)
+        self._known = read_known(self._opened.writer)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._ended = threading.Event()  # the thread takes nothing more
@@ -189,12 +188,20 @@ class Store:
         marks = self._known.marks.copy()
         return {epoch: seq for (owner, epoch), seq in marks.items() if owner == probe_id}
 
-    def allow(self, probe_id: str, check_nos: frozenset[int]) -> None:
-        """From now on this probe may report these checks, besides those it was ever asked for."""
+    def allow(
+        self, probe_id: str, check_nos: frozenset[int], *, traces: frozenset[int] = frozenset()
+    ) -> None:
+        """From now on this probe may report these checks, besides those it was ever asked for.
+
+        `traces` are those of them whose rows may have hops.
+        """
         before = self._known.allowed.get(probe_id)
         known = frozenset() if before is None else frozenset(before.nonzero()[0].tolist())
         if not check_nos <= known:
             self._known.allowed[probe_id] = allowed_checks(sorted(known | check_nos))
+        known = frozenset(self._known.traces.nonzero()[0].tolist())
+        if not traces <= known:
+            self._known.traces = allowed_checks(sorted(known | traces))
 
     def _put(self, item: Arrival | _Call) -> None:
         """Hand over; whoever sees that the thread has ended answers what it left."""
@@ -350,7 +357,7 @@ class Store:
             self._opened.close()
         try:
             self._opened = open_store(self._path)
-            self._known = _read_known(self._opened.writer, keep=self._known)
+            self._known = read_known(self._opened.writer, keep=self._known)
         except Exception as again:  # noqa: BLE001  # the next look tries again, whatever it was
             self._log.error("store cannot be opened anew yet", error=str(again)[:300])
 
@@ -378,16 +385,3 @@ def _fulfil(future: asyncio.Future[Any], result: object) -> None:
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-def _read_known(con: duckdb.DuckDBPyConnection, *, keep: Known | None = None) -> Known:
-    """What the tables say of marks, plans and certificates; `keep` adds plans sent since."""
-    con.execute(statement("current_checks")).fetchall()
-    con.execute(statement("current_probes")).fetchall()
-    marks = {(p, e): s for p, e, s in con.execute(statement("read_marks")).fetchall()}
-    planned = con.execute(statement("read_planned")).fetchall()
-    allowed = {probe_id: allowed_checks(numbers) for probe_id, numbers in planned}
-    if keep is not None:
-        allowed.update(keep.allowed)
-    fingerprints = {row[0] for row in con.execute(statement("read_fingerprints")).fetchall()}
-    return Known(marks, allowed, fingerprints)

@@ -14,7 +14,7 @@ from coordinator.core.validation import validate
 from coordinator.store.catalogue import Source, accept_config, record_probes
 from coordinator.store.commit import Fate, Faults
 from coordinator.store.writer import Store
-from proto.model import Certificate, Result
+from proto.model import Certificate, Kind, Result
 from tests.fakes.reports import NOW_US, arrival_of
 
 CONFIG = validate(
@@ -108,9 +108,11 @@ async def a_store(
         source = Source(text="", sha256="s", loaded_at_us=NOW_US)
         catalogue = await store.run_in_store(lambda con: accept_config(con, CONFIG, source))
         await store.run_in_store(lambda con: record_probes(con, PROBES, recorded_at_us=NOW_US))
-        numbers = frozenset(d.check.check_no for d in catalogue.definitions)
+        checks = [definition.check for definition in catalogue.definitions]
+        numbers = frozenset(check.check_no for check in checks)
+        traces = frozenset(check.check_no for check in checks if check.kind is Kind.TRACE)
         for probe in PROBES:
-            store.allow(probe.probe_id, numbers)
+            store.allow(probe.probe_id, numbers, traces=traces)
         yield store
     finally:
         await store.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,25 @@ from coordinator.core.intake import (
     refuse_envelope,
     refuse_group,
 )
-from coordinator.store.merge import check_body, merge
+from coordinator.store.merge import Merged, check_body, merge
 from proto.gen import report_pb2
-from proto.model import Failure, Operation, Reason, State, Trigger, Validity, WireError
+from proto.model import Failure, Hop, Operation, Reason, Result, State, Trigger, Validity, WireError
 from tests.fakes.reports import NOW_US, SECOND_US, body_of, failed, not_run, row, spoiled
 
 DAY_US = 86_400 * SECOND_US
 ALLOWED = allowed_checks([1, 2, 5])
+TRACES = allowed_checks([5])
+
+
+def merged(*bodies: bytes) -> Merged:
+    """These bodies as one, arriving now, from one probe."""
+    count = len(bodies)
+    return merge(bodies, received_us=[NOW_US] * count, allowed=[ALLOWED] * count, traces=TRACES)
 
 
 def reasons(*bodies: bytes) -> tuple[str | None, ...]:
     """What is said of these bodies in one group, arriving now, from one probe."""
-    allowed = [ALLOWED] * len(bodies)
-    return refuse_group(merge(bodies, received_us=[NOW_US] * len(bodies), allowed=allowed).group)
+    return refuse_group(merged(*bodies).group)
 
 
 ENVELOPES = [
@@ -138,14 +145,16 @@ def test_a_text_may_not_point_into_a_neighbours_dictionary() -> None:
 def test_a_slot_ahead_of_its_arrival_is_marked_not_refused() -> None:
     """More than five minutes ahead the clock cannot be right; the row is kept and says so."""
     body = body_of([row(at_us=NOW_US + 299 * SECOND_US), row(at_us=NOW_US + 301 * SECOND_US)])
-    group = merge([body], received_us=[NOW_US], allowed=[ALLOWED]).group
+    group = merged(body).group
     assert refuse_group(group) == (None,)
     assert ahead_of_arrival(group).tolist() == [False, True]
 
 
 def test_a_probe_without_a_plan_may_report_nothing() -> None:
     """Before any plan was made for it, every check is foreign to a probe."""
-    group = merge([body_of([row(0)])], received_us=[NOW_US], allowed=[allowed_checks([])]).group
+    nothing = allowed_checks([])
+    bodies = [body_of([row(0)])]
+    group = merge(bodies, received_us=[NOW_US], allowed=[nothing], traces=nothing).group
     assert refuse_group(group) == ("check 0 was never in a plan of this probe",)
 
 
@@ -168,10 +177,80 @@ def test_flipped_bytes_never_move_a_row_to_another_report(body: bytes, data: st.
         check_body(bytes(flipped), rows=report_rows(body))
     except WireError:
         return
-    merged = merge([bytes(flipped), good], received_us=[NOW_US] * 2, allowed=[ALLOWED] * 2)
-    assert merged.group.check_no[-1] == 2
-    position_of_text = int(merged.text_columns["address"][-1])
-    assert merged.texts[position_of_text - 1] == "203.0.113.9"
+    both = merged(bytes(flipped), good)
+    assert both.group.check_no[-1] == 2
+    position_of_text = int(both.text_columns["address"][-1])
+    assert both.texts[position_of_text - 1] == "203.0.113.9"
+
+
+HOPS = st.builds(
+    Hop,
+    ttl=st.integers(1, 255),
+    packet=st.integers(0, 15),
+    router=st.none() | st.sampled_from(["192.0.2.1", "198.51.100.7", "2001:db8::1"]),
+    rtt_us=st.none() | st.integers(0, 600_000_000),
+    icmp_type=st.none() | st.integers(0, 255),
+    icmp_code=st.none() | st.integers(0, 255),
+)
+TRACES_DRAWN = st.lists(HOPS, max_size=6, unique_by=lambda hop: (hop.ttl, hop.packet)).map(
+    lambda hops: row(5, hops=tuple(hops), trigger=Trigger.REQUEST, address=f"192.0.2.{len(hops)}")
+)
+
+
+@given(
+    st.lists(st.lists(ROWS_DRAWN | TRACES_DRAWN, min_size=1, max_size=4), min_size=1, max_size=4)
+)
+def test_merged_hops_are_the_hops_of_each_report(reports: list[list[Result]]) -> None:
+    """Whatever reports are merged, each hop stays with its row and keeps its router."""
+    whole = merged(*map(body_of, reports))
+    told = [
+        (i, hop) for i, one in enumerate(each for r in reports for each in r) for hop in one.hops
+    ]
+    hops = whole.group.hops
+    texts = (None, *whole.texts)
+    assert hops.row.tolist() == [i for i, _ in told]
+    assert hops.counts.tolist() == [sum(len(one.hops) for one in r) for r in reports]
+    assert [texts[i] for i in whole.hop_routers.tolist()] == [hop.router for _, hop in told]
+    assert hops.columns["ttl"].tolist() == [hop.ttl for _, hop in told]
+    assert hops.columns["rtt_us"].tolist() == [
+        0 if hop.rtt_us is None else hop.rtt_us + 1 for _, hop in told
+    ]
+
+
+TRACE = row(
+    5,
+    hops=(
+        Hop(ttl=1, packet=0, router="192.0.2.9", rtt_us=5, icmp_type=11, icmp_code=0),
+        Hop(ttl=2, packet=0),
+    ),
+)
+BAD_HOPS: list[tuple[Callable[[Any], object], str]] = [
+    (lambda b: b.hop_ttl.__setitem__(1, 0), "hop_ttl is 0; it counts from 1"),
+    (lambda b: b.hop_ttl.__setitem__(1, 256), "hop_ttl is out of range"),
+    (lambda b: b.hop_packet.__setitem__(0, 16), "hop_packet is out of range"),
+    (lambda b: b.hop_router.__setitem__(0, 9), "hop_router is out of range"),
+    (lambda b: b.hop_rtt_us.__setitem__(0, 600_000_002), "hop_rtt_us is out of range"),
+    (lambda b: b.hop_icmp_type.__setitem__(0, 257), "hop_icmp_type is out of range"),
+    (lambda b: b.hop_icmp_code.__setitem__(0, 257), "hop_icmp_code is out of range"),
+    (lambda b: b.hop_ttl.__setitem__(1, 1), "hops tell of one packet twice"),
+    (lambda b: b.check_no.__setitem__(0, 2), "a row of a check that is no trace has hops"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "reason"), BAD_HOPS)
+def test_poisoned_hops_are_refused_and_harm_no_neighbour(
+    spoil: Callable[[Any], object], reason: str
+) -> None:
+    """A hop that cannot be costs its own report alone, whose reason names it."""
+    good = body_of([row(1), TRACE])
+    assert reasons(good, spoiled(spoil, [TRACE]), good) == (None, reason, None)
+
+
+def test_only_what_ran_has_hops() -> None:
+    """A row that was not run has nothing to tell of a way."""
+    bare = not_run(5)
+    said = "a row that did not run has hops"
+    assert reasons(body_of([replace(bare, hops=TRACE.hops)]), body_of([bare])) == (said, None)
 
 
 NAMES = st.builds(BatchName, st.sampled_from(["p1", "p2"]), st.integers(1, 2), st.integers(1, 6))
