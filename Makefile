@@ -4,8 +4,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
+FUZZ ?= dns --seconds 60
 
-.PHONY: setup demo test check wheel lock proto clean
+.PHONY: setup demo test fuzz check wheel lock proto clean
 
 setup: $(VENV)/.ready
 
@@ -19,6 +20,10 @@ demo: setup
 test: setup
 	$(BIN)/python scripts/generate_proto.py --check
 	$(BIN)/pytest
+
+# make fuzz FUZZ="dns --seconds 600": targets are in tests/fuzz/targets.py.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 check: setup
 	$(BIN)/ruff format --check .

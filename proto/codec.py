@@ -110,7 +110,7 @@ def _check_to_wire(check: Check) -> plan_pb2.Check:
 def _check_from_wire(message: plan_pb2.Check) -> Check:
     _require(1 <= message.kind <= len(_KINDS), f"check {message.check_no}: unknown kind")
     _require(message.family in {4, 6}, f"check {message.check_no}: family is {message.family}")
-    _require(message.control <= len(_CONTROLS), f"check {message.check_no}: unknown control")
+    _require(0 <= message.control <= len(_CONTROLS), f"check {message.check_no}: unknown control")
     _require(message.timeout_ms > 0, f"check {message.check_no}: timeout is 0")
     plain: dict[str, Any] = {
         name: getattr(message, name) for name in _SAME_NAME if not _absent(message, name)
@@ -218,6 +218,9 @@ def body_from_wire(data: bytes) -> report_pb2.ReportBody:
     )
     for name in ("slot_delta_us", "check_no", "started_us", *(column.name for column in COLUMNS)):
         _require(len(getattr(body, name)) == rows, f"column {name} has another length than rows")
+    _require(
+        body.slot_delta_us[0] == 0, f"slot_delta_us begins with {body.slot_delta_us[0]}, not 0"
+    )
     _check_hops(body, rows)
     return body
 

@@ -89,6 +89,7 @@ def _body(**changes: list[int]) -> bytes:
         ({"rows": [ROWS_MAX + 1]}, "rows is 20001"),
         ({"texts": [3]}, "texts disagrees"),
         ({"certificates": [1]}, "certificates disagrees"),
+        ({"slot_delta_us": [1]}, "slot_delta_us begins with 1, not 0"),
         ({"state": [0, 0]}, "column state has another length"),
         ({"state": [2]}, "column state has no word 2"),
         ({"failure": [200]}, "column failure has no word 199"),
@@ -122,6 +123,7 @@ def test_bytes_that_do_not_parse_are_named() -> None:
         ({"kind": 9}, "unknown kind"),
         ({"family": 5}, "family is 5"),
         ({"control": 6}, "unknown control"),
+        ({"control": -100}, "unknown control"),
         ({"timeout_ms": 0}, "timeout is 0"),
     ],
 )
