@@ -36,6 +36,7 @@ EXAMPLES: Final = """examples:
   soundings probe check tcp://example.org:443 --json
   soundings probe check icmp://example.org --count 5
   soundings probe check 'dns://example.org?type=AAAA&server=192.0.2.53'
+  soundings probe check example.org --kind dns --authoritative --count 4 --explain
   soundings probe check https://10.0.0.7/ --allow-network 10.0.0.0/8 --ca-file ca.pem
 
 exit codes here: 0 measured and good, 1 measured and failed, 2 the target or an option makes no
@@ -71,6 +72,13 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     add("--expect-status", type=int, action="append", metavar="N", help="good statuses (200)")
     add("--expect-body", metavar="TEXT", help="text that a good body contains")
     add("--expect-answer", action="append", default=[], metavar="NETWORK", help="for dns")
+    add("--qtype", metavar="TYPE", help="for dns: A, AAAA, NS, CNAME, SOA or TXT (default A)")
+    add("--server", metavar="ADDRESS", help="for dns: ask this server, not the resolvers")
+    add(
+        "--authoritative",
+        action="store_true",
+        help="for dns: ask a server of the zone itself; another one each time with --count",
+    )
     add("--follow-redirects", type=int, default=0, metavar="N", help="hops allowed (default 0)")
     add("--pinned", metavar="ADDRESS", help="contact this address instead of resolving the name")
 
@@ -127,10 +135,14 @@ async def explain(args: argparse.Namespace) -> int:
 
 
 async def _repeat(check: Check, box: Toolbox, repetitions: int) -> list[Outcome]:
-    outcomes = [await run_check(check, box)]
-    for _ in range(repetitions - 1):
-        await trio.sleep(PAUSE_S)
-        outcomes.append(await run_check(check, box))
+    """As in slots that follow one another: what is taken in turn moves on each time."""
+    first_us, interval_us = box.wall(), round(check.interval_s * 1e6)
+    outcomes: list[Outcome] = []
+    for number in range(repetitions):
+        if number:
+            await trio.sleep(PAUSE_S)
+        slot = replace(box, slot_at_us=first_us + number * interval_us)
+        outcomes.append(await run_check(check, slot))
     return outcomes
 
 
@@ -179,6 +191,9 @@ def _check(args: argparse.Namespace) -> tuple[Check, int]:
         expect_answers=tuple(args.expect_answer),
         follow_redirects=args.follow_redirects,
         pinned=args.pinned,
+        qtype=args.qtype,
+        server=args.server,
+        authoritative=args.authoritative,
     )
     check, count = check_of(asked), args.count or 1
     if check.kind is not Kind.ICMP:

@@ -15,10 +15,11 @@ from probe.core.expect import why_impossible
 from probe.core.outcome import Attempt, Outcome, Refusal, first_operation, not_run, refused
 from probe.io import stamps
 from probe.io.box import Toolbox, ToolboxSettings, WallClock
+from probe.io.dnscheck import run_dns
 from probe.io.http import run_http
 from probe.io.icmp import IcmpUnavailable, Pinger
 from probe.io.resolvers import Resolvers
-from probe.io.runners import run_dns, run_icmp, run_tcp
+from probe.io.runners import run_icmp, run_tcp
 from probe.io.tls import run_tls, verifying_context
 from probe.io.ways import families_present, own_address
 from proto.model import Check, Failure, Kind, Reason, StampSource

@@ -38,7 +38,9 @@ CNAMES_MAX: Final = 16
 _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
 _QUESTION = struct.Struct("!HH")
-_QR, _AA, _TC, _RD, _RA, _AD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020
+_QR, _TC, _RD = 0x8000, 0x0200, 0x0100
+# In the order of the header, which is dig's.
+_FLAGS: Final = (("aa", 0x0400), ("tc", _TC), ("rd", _RD), ("ra", 0x0080), ("ad", 0x0020))
 _OPCODE = 0x7800
 
 Name = tuple[bytes, ...]
@@ -75,14 +77,21 @@ class Reply:
     """A reply that belongs to a query."""
 
     rcode: int  # with the upper bits from EDNS
-    truncated: bool
-    authoritative: bool
-    recursion_available: bool
-    authenticated: bool
+    flags: str  # as dig prints them, but for "qr", which every reply has: "aa tc rd ra ad"
     answers: tuple[Record, ...]  # in the reply's order, all types
     values: tuple[str, ...]  # content of the type asked for, along the CNAME chain, sorted
     cnames: tuple[str, ...]  # the chain, from the name asked for on
     ttl_s: int | None  # least of all records on the chain; None when there are none
+
+    @property
+    def truncated(self) -> bool:
+        """It did not fit: ask over TCP."""
+        return "tc" in self.flags.split()
+
+    @property
+    def authoritative(self) -> bool:
+        """By a server of the zone itself."""
+        return "aa" in self.flags.split()
 
 
 # --- Names ----------------------------------------------------------------------------------------
@@ -168,8 +177,10 @@ def _slice(wire: bytes, offset: int, length: int) -> bytes:
 # --- Query ----------------------------------------------------------------------------------------
 
 
-def build_query(name: str, qtype: str, *, ident: int, edns: bool = True) -> Query:
-    """One recursive question of class IN.
+def build_query(
+    name: str, qtype: str, *, ident: int, edns: bool = True, recursive: bool = True
+) -> Query:
+    """One question of class IN, for a resolver; not `recursive`, for a zone's own server.
 
     Raises:
         DnsFormError: `name` is no name or `qtype` is none of QTYPES.
@@ -178,7 +189,7 @@ def build_query(name: str, qtype: str, *, ident: int, edns: bool = True) -> Quer
         raise DnsFormError(f"type {qtype!r} is none of {', '.join(QTYPES)}")
     labels = parse_name(name)
     question = _name_wire(labels) + _QUESTION.pack(QTYPES[qtype], _CLASS_IN)
-    header = _HEADER.pack(ident, _RD, 1, 0, 0, int(edns))
+    header = _HEADER.pack(ident, _RD if recursive else 0, 1, 0, 0, int(edns))
     option = b"\0" + _RECORD.pack(_OPT, UDP_PAYLOAD_BYTES, 0, 0) if edns else b""
     return Query(header + question + option, ident, labels, QTYPES[qtype])
 
@@ -226,10 +237,7 @@ def _make_reply(query: Query, flags: int, records: tuple[Record, ...], rcode_hig
     chain, used = _follow(records, query)
     return Reply(
         rcode=rcode_high << 4 | flags & 0x0F,
-        truncated=bool(flags & _TC),
-        authoritative=bool(flags & _AA),
-        recursion_available=bool(flags & _RA),
-        authenticated=bool(flags & _AD),
+        flags=" ".join(word for word, bit in _FLAGS if flags & bit),
         answers=records,
         values=tuple(sorted({record.text for record in used if record.rtype == query.qtype})),
         cnames=tuple(name_text(name) for name in chain[1:]),

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from probe.core.address import Network, is_inside, parse_address, special_use
 from probe.core.outcome import Attempt, Outcome
-from proto.model import Check, Kind, Operation, Reason, Result, State
+from proto.model import Check, Control, Kind, Operation, Reason, Result, State
 
 GOOD, FAILED, NOT_RUN = 0, 1, 9
 NOT_RUN_MARK: Final = "not run"  # how the sentence of a step begins that was not taken
@@ -71,7 +71,9 @@ def policy_sentence(explained: Explained) -> str:
         return f"barred: {explained.outcome.attempts[-1].detail}"
     if row.address is None:
         return "no address to judge"
-    if explained.check.kind is Kind.DNS and explained.check.server is None:
+    check = explained.check
+    of_zone = check.control is Control.AUTHORITATIVE
+    if check.kind is Kind.DNS and check.server is None and not of_zone:
         return f"{row.address} is this vantage's own resolver: allowed"
     address = parse_address(row.address)
     word = None if address is None else special_use(address)
@@ -123,6 +125,7 @@ def _facts(explained: Explained) -> list[str]:
         _times_line(row),
         _round_trip_line(row),
         _dns_line(row),
+        _dns_flags_line(row),
         _http_line(row),
         _tls_line(row),
         *(_leaf_line(leaf) for leaf in explained.leaves),
@@ -151,6 +154,15 @@ def _dns_line(row: Result) -> str:
         return ""
     ttl = "" if row.dns_ttl_s is None else f", TTL {row.dns_ttl_s} s"
     return f"dns rcode {row.dns_rcode}{ttl}: {row.answers or 'no answers'}"
+
+
+def _dns_flags_line(row: Result) -> str:
+    """How the reply came, where the reply is what was measured or what failed."""
+    if row.dns_flags is None:
+        return ""
+    flags = row.dns_flags.split()
+    shown = " ".join(flag for flag in flags if flag != "tcp") or "none"
+    return f"dns flags {shown}, over {'TCP' if 'tcp' in flags else 'UDP'}"
 
 
 def _http_line(row: Result) -> str:

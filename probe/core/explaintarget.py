@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from probe.core.address import parse_address
 from probe.core.expect import why_impossible
 from probe.core.httpfacts import why_not_asked
-from proto.model import Check, Kind
+from proto.model import Check, Control, Kind
 
 _KINDS: Final = {
     "http": Kind.HTTP,
@@ -45,6 +45,9 @@ class Asked:
     expect_answers: tuple[str, ...] = ()
     follow_redirects: int = 0
     pinned: str | None = None
+    qtype: str | None = None
+    server: str | None = None
+    authoritative: bool = False
 
 
 def check_of(asked: Asked) -> Check:
@@ -73,7 +76,7 @@ def check_of(asked: Asked) -> Check:
         follow_redirects=asked.follow_redirects,
         pinned=asked.pinned,
     )
-    return _refuse_impossible(_of_kind(check, parts))
+    return _refuse_impossible(_dns_asked(_of_kind(check, parts), asked))
 
 
 def _split(target: str) -> SplitResult:
@@ -102,6 +105,28 @@ def _of_kind(check: Check, parts: SplitResult) -> Check:
     if check.kind is Kind.DNS:
         return _dns_check(check, parts)
     return replace(check, use_tls=False)
+
+
+def _dns_asked(check: Check, asked: Asked) -> Check:
+    """What the options say of a dns check; they come before the URL."""
+    said = {
+        "--qtype": asked.qtype,
+        "--server": asked.server,
+        "--authoritative": asked.authoritative,
+    }
+    given = [option for option, value in said.items() if value]
+    if check.kind is not Kind.DNS:
+        if given:
+            raise ValueError(f"{given[0]} is for dns; add --kind dns, or write dns://{check.host}")
+        return check
+    if asked.authoritative and (asked.server or check.server):
+        raise ValueError("--authoritative finds the servers itself; leave the server out")
+    return replace(
+        check,
+        qtype=(asked.qtype or check.qtype).upper(),
+        server=asked.server or check.server,
+        control=Control.AUTHORITATIVE if asked.authoritative else None,
+    )
 
 
 def _dns_check(check: Check, parts: SplitResult) -> Check:

@@ -73,6 +73,8 @@ class Refusal:
     retransmits: int | None = None
     dns_rcode: int | None = None
     resolve_us: int | None = None
+    dns_flags: str | None = None
+    dns_ttl_s: int | None = None
     answers: tuple[str, ...] = ()  # what DNS said before the address policy barred it
 
 
@@ -84,6 +86,7 @@ class Resolved:
     addresses: tuple[str, ...]  # all that DNS gave, sorted, barred ones included
     ttl_s: int | None = None  # None for literals and pinned addresses
     rcode: int | None = None
+    dns_flags: str | None = None
     resolve_us: int | None = None  # None: nothing was asked
     retransmits: int = 0
     attempts: tuple[Attempt, ...] = ()  # the tries, for people; none for literals
@@ -155,6 +158,7 @@ def blank_row(check: Check, *, resolved: Resolved | None = None) -> Result:
         resolve_us=resolved.resolve_us,
         dns_rcode=resolved.rcode,
         dns_ttl_s=resolved.ttl_s,
+        dns_flags=resolved.dns_flags,
     )
 
 
@@ -191,6 +195,8 @@ def refused(
             row,
             answers=join_answers(refusal.answers),
             dns_rcode=refusal.dns_rcode,
+            dns_ttl_s=refusal.dns_ttl_s,
+            dns_flags=refusal.dns_flags,
             resolve_us=refusal.resolve_us,
         )
     if refusal.reason is not None:

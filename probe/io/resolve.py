@@ -59,16 +59,24 @@ def _resolved(answer: Answer) -> Resolved:
         addresses=answer.reply.values,
         ttl_s=answer.reply.ttl_s,
         rcode=answer.reply.rcode,
+        dns_flags=answer.flags,
         resolve_us=answer.rtt_us,
         retransmits=answer.tries - 1,
         attempts=answer.attempts,
     )
 
 
-def refusal_by(answer: Answer, *, outside: tuple[str, ...] = ()) -> Refusal | None:
-    """What is wrong with a reply, if anything; `outside` are addresses that are not expected."""
+def refusal_by(
+    answer: Answer, *, usable: int | None = None, outside: tuple[str, ...] = ()
+) -> Refusal | None:
+    """What is wrong with a reply, if anything.
+
+    `usable` counts what answers the question (None: the records of the type asked for), `outside`
+    are addresses that are not expected.
+    """
     reply = answer.reply
-    decided = classify_dns(DnsFacts(rcode=reply.rcode, usable=len(reply.values), outside=outside))
+    count = len(reply.values) if usable is None else usable
+    decided = classify_dns(DnsFacts(rcode=reply.rcode, usable=count, outside=outside))
     if decided is None:
         return None
     attempt = replace(
@@ -84,6 +92,8 @@ def refusal_by(answer: Answer, *, outside: tuple[str, ...] = ()) -> Refusal | No
         failure=decided.failure,
         retransmits=answer.tries - 1,
         dns_rcode=reply.rcode,
+        dns_flags=answer.flags,
+        dns_ttl_s=reply.ttl_s,
         resolve_us=answer.rtt_us,
         answers=reply.values,
     )
@@ -116,6 +126,8 @@ def _barred_after(check: Check, found: Resolved, why: str, *, by: str = ADDRESS_
         earlier=found.attempts,
         answers=found.addresses if found.attempts else (),
         dns_rcode=found.rcode,
+        dns_flags=found.dns_flags,
+        dns_ttl_s=found.ttl_s,
         resolve_us=found.resolve_us,
     )
 

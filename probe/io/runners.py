@@ -1,4 +1,4 @@
-"""One run of an icmp, tcp or dns check: resolve, do, and put the facts into a row."""
+"""One run of an icmp or tcp check: resolve, do, and put the facts into a row."""
 
 from __future__ import annotations
 
@@ -7,25 +7,20 @@ from typing import Final
 
 import trio
 
-from probe.core.address import parse_address, why_barred
-from probe.core.expect import outside, server_of
 from probe.core.icmpwire import EchoAnswer, summarise
 from probe.core.outcome import (
-    OVER_RATE,
     Attempt,
     Outcome,
     Refusal,
     Resolved,
     blank_row,
-    join_answers,
     not_run,
     refused,
     validity_of,
 )
 from probe.io.box import Toolbox
-from probe.io.dns import Answer, Question, ask
 from probe.io.icmp import Echoes
-from probe.io.resolve import barred, over_rate, refusal_by, resolve
+from probe.io.resolve import resolve
 from probe.io.tcp import Connected, connect
 from proto.model import Check, Failure, Operation, Reason, Validity
 
@@ -144,59 +139,3 @@ def _tcp_outcome(
         stamp_source=connected.stamp_source,
     )
     return Outcome(result=row, attempts=(*resolved.attempts, *connected.attempts))
-
-
-# --- dns ------------------------------------------------------------------------------------------
-
-
-async def run_dns(check: Check, box: Toolbox) -> Outcome:
-    """One question, to the check's server or the vantage's resolvers."""
-    started = trio.current_time()
-    server = server_of(check)
-    if server is not None:
-        address = parse_address(server.address)
-        why = "a scoped address" if address is None else why_barred(address, box.allowed)
-        if why is not None:
-            return refused(check, barred(check, f"server {server}: {why}"))
-        if not box.may_contact(server.address):
-            return refused(check, barred(check, over_rate(server.address), by=OVER_RATE))
-    servers = box.resolvers() if server is None else (server,)
-    question = Question(
-        name=check.host,
-        qtype=check.qtype,
-        deadline=started + check.timeout_s,
-        source=box.settings.source_address,
-    )
-    answer = await ask(question, servers)
-    if isinstance(answer, Refusal):
-        outcome = refused(check, answer)
-        asked = servers[-1] if answer.retransmits else servers[0]
-        row = replace(outcome.result, address=asked.address, port=asked.port)
-        return replace(outcome, result=row)
-    return _dns_outcome(check, box, answer, total_us=_elapsed_us(started))
-
-
-def _dns_outcome(check: Check, box: Toolbox, answer: Answer, *, total_us: int) -> Outcome:
-    unexpected = outside(check, answer.reply.values, allowed=box.allowed)
-    failed = refusal_by(answer, outside=unexpected)
-    row = replace(
-        blank_row(check),
-        address=answer.server.address,
-        port=answer.server.port,
-        operation=None if failed is None else Operation.RESOLVE,
-        failure=None if failed is None else failed.failure,
-        sent=1,
-        lost=0 if failed is None else 1,
-        retransmits=answer.tries - 1,
-        rtt_us_min=answer.rtt_us,
-        rtt_us_median=answer.rtt_us,
-        rtt_us_max=answer.rtt_us,
-        resolve_us=answer.rtt_us,
-        total_us=total_us,
-        stamp_source=answer.stamp_source,
-        dns_rcode=answer.reply.rcode,
-        dns_ttl_s=answer.reply.ttl_s,
-        answers=join_answers(answer.reply.values),
-    )
-    steps = answer.attempts if failed is None else (*failed.earlier, failed.attempt)
-    return Outcome(result=row, attempts=steps)

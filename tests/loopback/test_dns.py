@@ -7,7 +7,7 @@ import dns.message
 import pytest
 import trio
 
-from probe.core.dnswire import DnsFormError
+from probe.core.dnswire import DnsFormError, build_query
 from probe.core.endpoint import Endpoint, parse_endpoint
 from probe.core.outcome import Refusal
 from probe.io.dns import Answer, Question, ask
@@ -120,6 +120,53 @@ async def test_noise_is_passed_over() -> None:
     assert found.reply.values == ("192.0.2.1",)
 
 
+async def test_forged_replies_do_not_end_the_wait_and_are_counted() -> None:
+    """A hundred guesses at the identifier and one at the question: the real answer still counts."""
+
+    def forged(query: bytes, number: int) -> Replies:
+        other = reply(build_query("other.test", "A", ident=0).wire, "other.test 60 A 192.0.2.66")
+        guesses = [
+            reply(bytes((query[0] ^ guess, query[1] ^ 1, *query[2:])), f"{NAME} 60 A 192.0.2.66")
+            for guess in range(100)
+        ]
+        return [*guesses, query[:2] + other[2:], reply(query, RECORD)]
+
+    async with dns_server(forged) as server:
+        found = await answered(at(server))
+    assert (found.reply.values, found.tries) == (("192.0.2.1",), 1)
+    assert found.attempts[0].detail.startswith("101 datagrams passed over")
+
+
+async def test_an_answer_from_another_address_is_not_heard() -> None:
+    """The right identifier and question from the wrong sender: silence, as if it were not there."""
+    with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as stranger:
+        await stranger.bind(("127.0.0.9", 0))
+        forge: list[tuple[bytes, tuple[str, int]]] = []
+
+        async def answer_as_a_stranger(server: DnsServer) -> None:
+            while not server.udp_queries:
+                await trio.lowlevel.checkpoint()
+            where = (server.clients[0], server.client_ports[0])
+            forge.append((server.udp_queries[0], where))
+            await stranger.sendto(reply(server.udp_queries[0], RECORD), where)
+
+        async with dns_server(silence) as server, trio.open_nursery() as nursery:
+            nursery.start_soon(answer_as_a_stranger, server)
+            found = await unanswered(at(server), timeout_s=0.3)
+    assert forge
+    assert found.failure is Failure.DNS_TIMEOUT
+    assert "passed over" not in found.attempt.detail
+
+
+async def test_a_zones_own_server_is_asked_without_recursion() -> None:
+    """It is to say what it knows itself, not what it can find out."""
+    async with dns_server(says(RECORD, flags=dns.flags.AA)) as server:
+        found = await ask(replace(question(), recursive=False), (at(server),))
+    assert isinstance(found, Answer)
+    assert found.flags == "aa"
+    assert dns.message.from_wire(server.udp_queries[0]).flags == 0
+
+
 async def test_a_reply_that_cannot_be_read_is_malformed() -> None:
     """Our identifier and nonsense after it: the server's fault, with the reason kept."""
     async with dns_server(lambda query, _: [query[:2] + b"\x81\x80" + bytes(3)]) as server:
@@ -153,6 +200,7 @@ async def test_a_cut_reply_is_asked_again_over_tcp() -> None:
     assert found.reply.values == ("192.0.2.1",)
     assert (len(server.udp_queries), len(server.tcp_queries)) == (1, 1)
     assert found.attempts[0].detail == "cut over UDP, whole over TCP"
+    assert found.flags == "rd tcp"
 
 
 async def test_a_cut_reply_without_tcp_is_refused() -> None:
@@ -164,10 +212,37 @@ async def test_a_cut_reply_without_tcp_is_refused() -> None:
 
 
 async def test_a_server_silent_over_tcp_times_out() -> None:
-    """Silence after the handshake is the resolver's silence."""
+    """Silence after the handshake is the resolver's silence; what the cut reply said stays known."""
     async with dns_server(CUT, tcp=silence) as server:
         found = await unanswered(at(server), timeout_s=0.4)
     assert found.failure is Failure.DNS_TIMEOUT
+    assert (found.dns_rcode, found.dns_flags) == (0, "tc rd")
+    assert len(server.tcp_queries) <= 2
+
+
+async def test_what_follows_a_message_over_tcp_is_not_read() -> None:
+    """The announced length holds: a second message behind it is nobody's answer."""
+
+    def chatty(query: bytes, number: int) -> Replies:
+        more = reply(query, f"{NAME} 60 A 192.0.2.66")
+        return [b"".join((*framed(reply(query, RECORD)), *framed(more)))]
+
+    async with dns_server(CUT, tcp=chatty) as server:
+        found = await answered(at(server))
+    assert found.reply.values == ("192.0.2.1",)
+
+
+async def test_an_announced_length_that_does_not_come_is_malformed() -> None:
+    """A whole message under a length that promises more is not believed."""
+
+    def short(query: bytes, number: int) -> Replies:
+        wire = reply(query, RECORD)
+        return [(len(wire) + 1).to_bytes(2, "big") + wire]
+
+    async with dns_server(CUT, tcp=short) as server:
+        found = await unanswered(at(server))
+    assert found.failure is Failure.DNS_MALFORMED
+    assert "TCP was closed" in found.attempt.detail
 
 
 @pytest.mark.parametrize("chunk", [b"\x01", b"\x00\x50abc", b"\x00\x02ab"])
@@ -191,6 +266,26 @@ async def test_a_server_without_edns_is_asked_plainly() -> None:
     async with dns_server(old) as server:
         found = await answered(at(server))
     assert (found.reply.values, found.tries) == (("192.0.2.1",), 2)
+
+
+async def test_a_server_without_edns_costs_no_try() -> None:
+    """The same server is asked plainly, though another stands by and a packet was lost before."""
+
+    def old(query: bytes, number: int) -> Replies:
+        knows = dns.message.from_wire(query).edns < 0
+        return [reply(query, RECORD) if knows else reply(query, rcode=1)]
+
+    async with dns_server(silence) as first, dns_server(old) as second, dns_server(GOOD) as third:
+        found = await answered(at(first), at(second), at(third), timeout_s=0.5)
+    assert (found.server, found.tries) == (at(second), 3)
+    assert third.udp_queries == []
+
+
+async def test_a_server_that_reads_no_query_at_all_is_malformed_after_the_plain_one() -> None:
+    """FORMERR without EDNS is final: it is not asked a third time."""
+    async with dns_server(says(rcode=1)) as server:
+        found = await answered(at(server))
+    assert (found.reply.rcode, found.tries, len(server.udp_queries)) == (1, 2, 2)
 
 
 @pytest.mark.parametrize("rcode", [2, 5])

@@ -168,6 +168,33 @@ async def test_repeated_check(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
 
 
+async def test_check_of_a_dns_server(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The server that was asked, how it answered, and all that it said."""
+    async with resolver(x="1.1.1.1") as server:
+        code = await check(
+            "x.test", "--kind", "dns", "--server", server, "--config", config, "--explain"
+        )
+    page = capsys.readouterr().out
+    assert code == 0
+    assert page.startswith(f"x.test  (dns over IPv4 at {server})\ngood\n")
+    assert "dns rcode 0, TTL 60 s: 1.1.1.1\n  dns flags rd, over UDP\n" in page
+    assert "policy   127.0.0.1 is loopback: allowed by 127.0.0.0/8" in page
+
+
+async def test_check_of_a_zone_that_nobody_serves(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The search for its name servers is shown, and that nothing was measured."""
+    async with resolver() as server:
+        code = await check(
+            "dns://x.test", "--authoritative", "--resolver", server, "--config", config, "--explain"
+        )
+    page = capsys.readouterr().out
+    assert (code, page.splitlines()[1]) == (9, "not run: unsupported")
+    assert "(NS of x.test: none)" in page
+    assert "no name at or above x.test has name servers" in page
+
+
 async def test_barred_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a permission for it loopback is not contacted; the page says what to add; 9."""
     empty = tmp_path / "probe.toml"

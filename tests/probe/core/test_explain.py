@@ -208,6 +208,29 @@ def test_good_certificate_and_empty_answer() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ("aa rd ra ad", "dns flags aa rd ra ad, over UDP"),
+        ("rd ra tcp", "dns flags rd ra, over TCP"),
+        ("", "dns flags none, over UDP"),
+    ],
+)
+def test_how_a_dns_reply_came(flags: str, line: str) -> None:
+    """The flags as dig prints them, and the transport; a reply may have none set."""
+    shown = render(page("dns://x.test", dns_rcode=0, dns_flags=flags), with_steps=False)
+    assert shown.splitlines()[-1] == f"  {line}"
+
+
+def test_a_zones_server_is_judged_by_the_policy() -> None:
+    """It is a stranger's, unlike the vantage's own resolver."""
+    check = check_of(Asked(target="dns://x.test", authoritative=True))
+    row = replace(blank_row(check), address="198.18.0.53")
+    outcome = Outcome(result=row, attempts=())
+    asked = Explained(check=check, outcome=outcome, leaves=(), allowed=ALLOWED, config=CONFIG)
+    assert policy_sentence(asked).startswith("198.18.0.53 is benchmarking: allowed by")
+
+
 def test_not_run() -> None:
     """A run that did not take place says why and how to repair it, and shows no good step."""
     got = barred("icmp://x.test", Reason.UNSUPPORTED, "icmp: sysctl -w ...")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from probe.core.explaintarget import Asked, check_of
-from proto.model import Kind
+from proto.model import Control, Kind
 
 
 def typed(target: str, **options: Any) -> dict[str, Any]:
@@ -46,6 +46,16 @@ def typed(target: str, **options: Any) -> dict[str, Any]:
             {"kind": Kind.DNS, "family": 6, "qtype": "AAAA"},
         ),
         ("x.test", {"kind": Kind.DNS}, {"kind": Kind.DNS}),
+        (
+            "x.test",
+            {"kind": Kind.DNS, "qtype": "soa", "server": "2001:db8::53"},
+            {"kind": Kind.DNS, "qtype": "SOA", "server": "2001:db8::53"},
+        ),
+        (
+            "dns://x.test?type=NS",
+            {"authoritative": True},
+            {"kind": Kind.DNS, "qtype": "NS", "control": Control.AUTHORITATIVE},
+        ),
         ("icmp://[2001:db8::1]", {}, {"host": "2001:db8::1", "family": 6}),
         ("x.test", {"pinned": "2001:db8::1"}, {"pinned": "2001:db8::1", "family": 6}),
         ("x.test", {"packets": 5, "timeout_s": 1.0}, {"packets": 5, "timeout_s": 1.0}),
@@ -69,6 +79,9 @@ def test_targets(target: str, options: dict[str, Any], fields: dict[str, Any]) -
         ("dns://x.test?kind=A", {}, "'kind'; dns knows type and server"),
         ("dns://x.test?type=ANY", {}, "qtype is 'ANY'"),
         ("dns://x.test?server=nobody", {}, "'nobody' is no server"),
+        ("x.test", {"server": "192.0.2.53"}, "--server is for dns; add --kind dns"),
+        ("https://x.test", {"authoritative": True}, "--authoritative is for dns"),
+        ("dns://x.test?server=192.0.2.53", {"authoritative": True}, "leave the server out"),
         ("https://192.0.2.1", {"family": 6}, "not an address of IPv6"),
         ("https://x.test", {"pinned": "y.test"}, "pinned is 'y.test'"),
         ("https://x.test/ü", {}, "path '/ü'"),
