@@ -140,8 +140,16 @@ def _open_spool(state: StateDirectory, settings: Settings, *, now_us: int) -> Sp
 
 
 def _capabilities(box: Toolbox) -> tuple[str, ...]:
-    icmp = tuple(f"icmp{family}" for family in sorted(box.pingers))
-    return (*icmp, "rx_stamps") if box.stamps_warm else icmp
+    words = []
+    for family, pinger in sorted(box.pingers.items()):
+        words.append(f"icmp{family}")
+        if pinger.is_raw:
+            words.append(f"icmp{family}_raw")
+    if box.stamps_warm:
+        words.append("rx_stamps")
+    if any(pinger.sends_stamped for pinger in box.pingers.values()):
+        words.append("tx_stamps")
+    return tuple(words)
 
 
 async def run_probe(
@@ -159,6 +167,7 @@ async def run_probe(
         allow_networks=settings.allow_networks,
         ca_file=settings.ca_file,
         source_address=settings.source_address,
+        tx_stamps=settings.tx_stamps,
     )
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_toolbox(toolbox_settings, wall=wall_us(settings.clock_offset_s)) as box:

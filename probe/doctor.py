@@ -77,6 +77,7 @@ async def doctor(args: argparse.Namespace) -> int:
 async def _read(box: Toolbox) -> core.Readings:
     return core.Readings(
         without_icmp=box.without_icmp,
+        raw_icmp=frozenset(family for family, pinger in box.pingers.items() if pinger.is_raw),
         families=frozenset(box.families),
         stamps_warm=box.stamps_warm,
         error_queue=await _has_error_queue(),

@@ -171,6 +171,7 @@ def toolbox_settings(args: argparse.Namespace) -> ToolboxSettings:
         ca_file=args.ca_file or settings.ca_file,
         user_agent=f"soundings-probe/{version()}",
         source_address=settings.source_address,
+        tx_stamps=settings.tx_stamps,
     )
 
 

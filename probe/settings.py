@@ -4,6 +4,7 @@ resolvers = ["192.0.2.53"]         # empty = /etc/resolv.conf
 allow_networks = ["10.0.0.0/8"]    # what the address policy would refuse
 ca_file = "/etc/ssl/extra.pem"     # trust these authorities instead of the system's
 source_address = "192.0.2.7"       # send from here
+tx_stamps = false                  # true: echo requests are stamped as they leave, too
 clock_offset_s = 0.0               # drills: shifts the wall clock of this process only
 [limits]
 checks_per_s = 50.0
@@ -58,6 +59,7 @@ class Settings:
     allow_networks: tuple[str, ...] = ()
     ca_file: str | None = None
     source_address: str | None = None
+    tx_stamps: bool = False
     clock_offset_s: float = 0.0
     limits: Limits = field(default_factory=Limits)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
@@ -148,6 +150,10 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _switch(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
 def _texts(valid: Callable[[str], bool], fix: str) -> _Rule:
     def check(value: Any) -> tuple[str, ...] | None:
         good = isinstance(value, list) and all(isinstance(v, str) and valid(v) for v in value)
@@ -192,6 +198,7 @@ _TOP: Final[Mapping[str, _Rule]] = {
     ),
     "ca_file": (_text, "give the path of a PEM file"),
     "source_address": (_address, 'give one address of this machine, such as "192.0.2.7"'),
+    "tx_stamps": (_switch, "give true or false"),
     "clock_offset_s": _number(-CLOCK_OFFSET_MAX_S, CLOCK_OFFSET_MAX_S),
 }
 _LIMITS: Final[Mapping[str, _Rule]] = {

@@ -13,11 +13,13 @@ import trio
 from probe.core.address import is_inside, parse_address, parse_networks
 from probe.core.expect import why_impossible
 from probe.core.outcome import Attempt, Outcome, Refusal, first_operation, not_run, refused
+from probe.core.rows import changed
 from probe.io import stamps
 from probe.io.box import Toolbox, ToolboxSettings, WallClock
 from probe.io.dnscheck import run_dns
 from probe.io.http import run_http
-from probe.io.icmp import IcmpUnavailable, Pinger
+from probe.io.icmp import Pinger
+from probe.io.icmpsocket import IcmpUnavailable
 from probe.io.resolvers import Resolvers
 from probe.io.runners import run_icmp, run_tcp
 from probe.io.tls import run_tls, verifying_context
@@ -93,7 +95,7 @@ def _open_pingers(
         source = settings.source_address
         mine = source if source is not None and (":" in source) == (family == 6) else None
         try:
-            pingers[family] = Pinger(family, source=mine)
+            pingers[family] = Pinger(family, source=mine, tx_stamps=settings.tx_stamps)
         except IcmpUnavailable as error:
             without[family] = str(error)
         else:
@@ -133,7 +135,7 @@ async def run_check(
         outcome = _overrun(check)
     if outcome.result.reason is not None:
         return outcome
-    return replace(outcome, result=replace(outcome.result, started_at_us=started_at_us))
+    return replace(outcome, result=changed(outcome.result, started_at_us=started_at_us))
 
 
 def _overrun(check: Check) -> Outcome:

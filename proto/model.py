@@ -255,7 +255,7 @@ class Result:
     sent: int = 0
     lost: int = 0
     duplicates: int = 0
-    late: int = 0  # replies that came after the deadline
+    late: int = 0  # of the lost ones: answered within a second after the deadline
     retransmits: int | None = None
     rtt_us_min: int | None = None
     rtt_us_median: int | None = None
@@ -341,5 +341,5 @@ class Hello:
     evicted_rows: int
     plan_version: int
     families: tuple[int, ...]
-    capabilities: tuple[str, ...]  # icmp4, icmp6, rx_stamps, error_queue, ...
+    capabilities: tuple[str, ...]  # icmp4, icmp4_raw, rx_stamps, tx_stamps, ...
     plan_since_us: int | None  # as in Heartbeat

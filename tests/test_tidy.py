@@ -175,7 +175,7 @@ def test_no_module_is_dead() -> None:
 SEAMS = {
     "grpc": ("probe.io.link", "probe.io.enrol", "coordinator.rpc", "proto.gen"),
     "duckdb": ("coordinator.store", "analysis.store"),
-    "icmplib": ("probe.io.icmp",),
+    "icmplib": ("probe.io.icmpsocket",),
     "h11": ("probe.io.http",),
     "aiohttp": ("coordinator.web",),
 }

@@ -52,6 +52,7 @@ class Readings:
     """What was read off this machine. None: it would not say."""
 
     without_icmp: dict[int, str]  # by family, the reason
+    raw_icmp: frozenset[int]  # families whose echo socket is a raw one
     families: frozenset[int]
     stamps_warm: bool
     error_queue: bool
@@ -85,15 +86,24 @@ def examine(readings: Readings) -> tuple[Finding, ...]:
 def _icmp(readings: Readings, family: int) -> Finding:
     name = f"icmp over IPv{family}"
     why = readings.without_icmp.get(family)
-    if why is None:
+    if why is None and family not in readings.raw_icmp:
         return Finding(name=name, level=Level.OK, says="unprivileged echo socket opens")
     setting = "net.ipv4.ping_group_range=0 2147483647"
+    fix = f"sysctl -w '{setting}' && echo '{setting}' >> {_SYSCTL_FILE}"
+    if why is None:
+        return Finding(
+            name=name,
+            level=Level.LIMITED,
+            says="raw echo socket opens, by CAP_NET_RAW; the unprivileged one does not",
+            costs="nothing while this user holds CAP_NET_RAW; without it, icmp checks end as not_run",
+            fix=fix,
+        )
     return Finding(
         name=name,
         level=Level.MISSING if family in readings.families else Level.LIMITED,
         says=why,
         costs=f"icmp checks over IPv{family} end as not_run (unsupported)",
-        fix=f"sysctl -w '{setting}' && echo '{setting}' >> {_SYSCTL_FILE}",
+        fix=fix,
     )
 
 

@@ -5,9 +5,10 @@ Every slot handed out by the schedule ends here as exactly one row, measured or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from probe.core.clock import ClockEstimate
+from probe.core.rows import changed
 from proto.model import Check, Reason, Result, State, Validity
 
 
@@ -24,7 +25,7 @@ def measured(
 ) -> Result:
     """The row of a slot that was run; a row that the runner itself declared not run stays so."""
     estimate = clock.estimate
-    return replace(
+    return changed(
         result,
         slot_at_us=slot_at_us,
         lateness_us=lateness_us,

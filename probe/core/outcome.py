@@ -2,13 +2,14 @@
 
 A `Result` is what leaves the probe; the attempts beside it stay here and serve people
 (`soundings probe check --explain`). The engine fills slot, lateness and clock fields afterwards
-with `dataclasses.replace`: a runner knows nothing of schedules.
+with `probe.core.rows.changed`: a runner knows nothing of schedules.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from probe.core.rows import changed
 from proto.model import (
     Certificate,
     Check,
@@ -173,7 +174,7 @@ def not_run(check: Check, *, reason: Reason, why: str) -> Outcome:
         classified_by=f"not run: {reason.value}",
         detail=why,
     )
-    row = replace(blank_row(check), state=State.NOT_RUN, reason=reason)
+    row = changed(blank_row(check), state=State.NOT_RUN, reason=reason)
     return Outcome(result=row, attempts=(attempt,))
 
 
@@ -191,7 +192,7 @@ def refused(
     steps = (*attempts, *refusal.earlier, refusal.attempt)
     row = blank_row(check, resolved=resolved)
     if resolved is None:
-        row = replace(
+        row = changed(
             row,
             answers=join_answers(refusal.answers),
             dns_rcode=refusal.dns_rcode,
@@ -200,10 +201,10 @@ def refused(
             resolve_us=refusal.resolve_us,
         )
     if refusal.reason is not None:
-        row = replace(row, state=State.NOT_RUN, reason=refusal.reason)
+        row = changed(row, state=State.NOT_RUN, reason=refusal.reason)
         return Outcome(result=row, attempts=steps)
     icmp = refusal.icmp
-    row = replace(
+    row = changed(
         row,
         operation=refusal.operation,
         failure=refusal.failure,

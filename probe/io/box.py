@@ -26,6 +26,7 @@ class ToolboxSettings:
     ca_file: str | None = None  # trust these authorities instead of the system's
     user_agent: str = "soundings-probe"
     source_address: str | None = None  # bind here; its family alone is affected
+    tx_stamps: bool = False  # have the kernel stamp echo requests as they leave, too
 
 
 def _freely(_address: str) -> bool:

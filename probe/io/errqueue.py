@@ -2,7 +2,8 @@
 
 Without privileges, an errno is all that a failed connect or echo leaves behind. With IP_RECVERR the
 kernel also queues the error itself, with the router's address and the head of our own packet. That
-is what tells a firewall from a closed port and a distant filter from a local one.
+is what tells a firewall from a closed port and a distant filter from a local one. Stamps of packets
+sent come the same way.
 
 Source: ip(7), section IP_RECVERR; linux/errqueue.h.
 """
@@ -22,6 +23,7 @@ IP_RECVERR: Final = 11
 IPV6_RECVERR: Final = 25
 _ORIGIN_ICMP: Final = 2
 _ORIGIN_ICMP6: Final = 3
+_ORIGIN_STAMP: Final = 4
 # The quoted head of our packet: an ICMP header suffices to know which one it was.
 _QUOTE_BYTES: Final = 128
 
@@ -42,6 +44,7 @@ class QueuedError:
     destination: str | None  # where our packet was going, for sockets that are not connected
     quote: bytes  # the head of our packet, from the transport header on
     stamp_ns: int | None
+    sent_no: int | None = None  # no error: the stamp of the packet sent with this number
 
 
 def switch_on(sock: socket.socket) -> None:
@@ -70,6 +73,7 @@ def take(sock: socket.socket) -> QueuedError | None:
                 destination=address[0] if address else None,
                 quote=quote,
                 stamp_ns=stamps.read_stamp(ancillary),
+                sent_no=read_sent_no(content),
             )
 
 
@@ -79,6 +83,12 @@ def take_icmp(sock: socket.socket) -> IcmpError | None:
     while (entry := take(sock)) is not None:
         found = found or entry.icmp
     return found
+
+
+def read_sent_no(content: bytes) -> int | None:
+    """The number of the packet that a send stamp belongs to; None for an error."""
+    _, origin, _, _, _, _, number = _EXTENDED_ERR.unpack_from(content)
+    return number if origin == _ORIGIN_STAMP else None
 
 
 def read_extended(content: bytes) -> tuple[int, IcmpError | None]:

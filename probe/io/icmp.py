@@ -1,4 +1,4 @@
-"""Echo requests of all checks over one unprivileged socket per family.
+"""Echo requests of all checks over one socket per family.
 
 One socket, many targets: that costs a receiver task, and brings three traps that each of the rules
 below answers.
@@ -10,8 +10,8 @@ below answers.
 * Replies that overflow the receive buffer look like loss. The kernel counts them on the socket, and
   a slot during which that count grew is `local_overload`, not loss.
 
-icmplib makes the sockets, and is used for nothing else: its receive path drops packets and its
-clock is the loop's.
+A slot that misses replies stays a little longer than its deadline: what comes then is lost all the
+same, but counted as late, in the row it belongs to. A queue on the way differs from a dead target.
 
 Source: icmp(7), Linux net/ipv4/ping.c; RFC 2681 (round trip), RFC 5560 (duplicates).
 """
@@ -19,19 +19,13 @@ Source: icmp(7), Linux net/ipv4/ping.c; RFC 2681 (round trip), RFC 5560 (duplica
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 import socket
-import struct
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import trio
-from icmplib import ICMPv4Socket, ICMPv6Socket
-from icmplib.exceptions import ICMPSocketError, SocketAddressError, SocketPermissionError
 
 from probe.core.classify import NetworkFacts, classify_network, describe_network
 from probe.core.icmpwire import (
@@ -43,25 +37,19 @@ from probe.core.icmpwire import (
     read_echo,
 )
 from probe.io import errqueue, stamps
+from probe.io.icmpsocket import open_echo_socket
 from probe.io.ways import way_to
 from proto.model import Failure, Operation
 
-# Replies of several thousand requests during a stall of the loop; the default holds 512.
-_RECEIVE_BUFFER_BYTES: Final = 4 << 20
-_SO_RCVBUFFORCE: Final = 33
-# asm-generic/socket.h SO_MEMINFO, linux/sock_diag.h SK_MEMINFO_DROPS: works without /proc.
-_SO_MEMINFO: Final = 55
-_MEMINFO = struct.Struct("=9I")
-_DROPS: Final = 8
 # One look at the socket handles no more than this, so that other checks get their turn.
 _BATCH: Final = 256
+# Batches that a full receive buffer of 4 MiB comes to, and then some.
+_BATCHES_HELD: Final = 32
+# Our echo is 64 bytes, an IPv4 header at most 60.
 _REPLY_BYTES: Final = 128
-# Requests answered or given up, remembered to tell late replies and duplicates from strangers.
-_REMEMBERED: Final = 8192
-
-
-class IcmpUnavailable(Exception):  # noqa: N818 - it names a state of this machine, not a bug
-    """This machine lets us open no ICMP socket; the text says why and how to repair it."""
+_SENT_NO_MASK: Final = 0xFFFFFFFF
+LATE_WAIT_S: Final = 1.0
+"""How long after its deadline a slot looks for replies: a queue that holds more is as good as cut."""
 
 
 @dataclass(slots=True)
@@ -70,11 +58,12 @@ class _Request:
 
     destination: str
     seq: int | None  # None: no number was free, nothing was sent
-    token: bytes
     allowed_us: int
     flight: _Flight
     sent_ns: int = 0
     sent_monotonic_ns: int = 0
+    sent_no: int | None = None  # by the kernel's count of stamped packets
+    sent_stamp_ns: int | None = None
     answer: EchoAnswer | None = None
 
 
@@ -82,15 +71,26 @@ class _Request:
 class _Flight:
     """The requests of one slot."""
 
+    token: bytes
+    deadline: float
     requests: list[_Request] = field(default_factory=list)
+    unanswered: int = 0
     duplicates: int = 0
-    all_out: bool = False
-    settled: trio.Event = field(default_factory=trio.Event)
+    late: int = 0
+    waiting: trio.Event | None = None
 
-    def settle(self) -> None:
-        """Wake the slot when every request has its answer."""
-        if self.all_out and all(request.answer is not None for request in self.requests):
-            self.settled.set()
+    def answer(self, request: _Request, answer: EchoAnswer) -> None:
+        """Note what became of a request; the slot wakes when nothing is left to wait for."""
+        request.answer = answer
+        self.unanswered -= 1
+        if self.waiting is not None and not self.unanswered:
+            self.waiting.set()
+
+    async def settle(self) -> None:
+        """Wait until every request sent has its answer."""
+        if self.unanswered:
+            self.waiting = trio.Event()
+            await self.waiting.wait()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,38 +99,46 @@ class Echoes:
 
     answers: tuple[EchoAnswer, ...]
     duplicates: int
-    late: int  # replies after their deadline, of this slot and of those before it to this address
+    late: int  # of the silent ones: answered after the deadline
     dropped: bool  # the kernel dropped replies meanwhile: silence proves nothing
 
 
 class Pinger:
-    """The shared socket of one family. `run` must be running for replies to be seen."""
+    """The shared socket of one family. `run` must be running for replies to be seen.
 
-    def __init__(self, family: int, *, source: str | None = None) -> None:
+    Raises:
+        IcmpUnavailable: this process may open no ICMP socket.
+    """
+
+    def __init__(self, family: int, *, source: str | None = None, tx_stamps: bool = False) -> None:
         self.family = family
-        self._owner = _open(family, source)
-        self._sock: socket.socket = self._owner.sock
-        self._sock.setblocking(False)
-        _widen(self._sock)
-        stamps.switch_on(self._sock)
-        errqueue.switch_on(self._sock)
+        self._echo_socket = open_echo_socket(family, source=source, tx_stamps=tx_stamps)
+        self._sock = self._echo_socket.sock
+        self._ident = self._echo_socket.ident
+        self._stamped = self._echo_socket.sends_stamped
         self._seq = secrets.randbelow(SEQUENCES)
         self._waiting: dict[int, _Request] = {}
-        self._past: OrderedDict[int, _Request] = OrderedDict()
-        self._late: dict[str, int] = {}
+        self._unstamped: dict[int, _Request] = {}  # sent, by the kernel's number
+        self._sent_no = 0  # of the next packet, as the kernel counts
         self.retried_sends = 0  # most were poisoned by another target's ICMP error
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the socket is a raw one, for want of the right to a datagram one."""
+        return self._ident is not None
+
+    @property
+    def sends_stamped(self) -> bool:
+        """Whether the kernel stamps what is sent too."""
+        return self._stamped
 
     def close(self) -> None:
         """Give the socket back; requests under way end by their deadlines."""
-        self._owner.close()
+        self._echo_socket.close()
 
     def receive_drops(self) -> int:
         """Packets that the kernel dropped on this socket for want of buffer, since it was opened."""
-        try:
-            raw = self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-        except OSError:
-            return 0
-        return int(_MEMINFO.unpack(raw)[_DROPS]) if len(raw) == _MEMINFO.size else 0
+        return self._echo_socket.receive_drops()
 
     async def run(self) -> None:
         """Receive for ever."""
@@ -141,48 +149,58 @@ class Pinger:
     async def echo(
         self, destination: str, *, count: int, deadline: float, spacing_s: float
     ) -> Echoes:
-        """Send `count` requests, `spacing_s` apart, and collect what comes before `deadline`."""
+        """Send `count` requests, `spacing_s` apart, and collect what comes before `deadline`.
+
+        Returns up to LATE_WAIT_S after the deadline when replies are missing.
+        """
         drops = self.receive_drops()
-        flight = _Flight()
+        flight = _Flight(secrets.token_bytes(TOKEN_BYTES), deadline)
+        # After a pause of the loop too little may be left to be fair to the target.
+        leave_by = (trio.current_time() + deadline) / 2
         try:
-            with trio.move_on_at(deadline):
+            with trio.CancelScope(deadline=deadline):
                 for number in range(count):
                     if number:
                         await trio.sleep(spacing_s)
-                    self._send(destination, flight, deadline)
-                flight.all_out = True
-                flight.settle()
-                await flight.settled.wait()
-            self.drain()
+                    self._send(destination, flight, leave_by)
+                await flight.settle()
+            if flight.unanswered:
+                self._drain_all()
+                with trio.CancelScope(deadline=deadline + LATE_WAIT_S):
+                    await flight.settle()
         finally:
             self._forget(flight)
         return Echoes(
             answers=tuple(request.answer or _SILENCE for request in flight.requests),
             duplicates=flight.duplicates,
-            late=self._late.pop(destination, 0),
+            late=flight.late,
             dropped=self.receive_drops() > drops,
         )
 
     # --- Sending ----------------------------------------------------------------------------------
 
-    def _send(self, destination: str, flight: _Flight, deadline: float) -> None:
+    def _send(self, destination: str, flight: _Flight, leave_by: float) -> None:
         """Put one request on the wire, or its local failure into the flight."""
+        now = trio.current_time()
         seq = self._free_seq()
-        allowed_us = round((deadline - trio.current_time()) * 1e6)
-        token = secrets.token_bytes(TOKEN_BYTES)
-        request = _Request(destination, seq, token, allowed_us, flight)
+        allowed_us = round((flight.deadline - now) * 1e6)
+        request = _Request(destination, seq, allowed_us, flight)
         flight.requests.append(request)
-        if seq is None:
-            request.answer = _not_sent(destination, errno.EBUSY)
+        flight.unanswered += 1
+        if now >= leave_by:
+            flight.answer(request, _OVERLOADED)
             return
-        packet = echo_request(self.family, seq=seq, token=request.token)
+        if seq is None:
+            flight.answer(request, _not_sent(destination, errno.EBUSY))
+            return
+        packet = echo_request(self.family, seq=seq, token=flight.token, ident=self._ident)
         # Known before the send: over loopback the reply is here before the call returns.
         self._waiting[seq] = request
         try:
             self._send_clean(packet, request)
         except OSError as error:
             del self._waiting[seq]
-            request.answer = _not_sent(destination, error.errno)
+            flight.answer(request, _not_sent(destination, error.errno))
 
     def _send_clean(self, packet: bytes, request: _Request) -> None:
         """Send; an error that another target left on the socket is cleared and the send repeated.
@@ -200,9 +218,24 @@ class Pinger:
             self._send_now(packet, request)
 
     def _send_now(self, packet: bytes, request: _Request) -> None:
+        if self._stamped:
+            request.sent_no = self._sent_no
+            self._unstamped[self._sent_no] = request
+            self._sent_no = (self._sent_no + 1) & _SENT_NO_MASK
         request.sent_monotonic_ns = time.perf_counter_ns()
         request.sent_ns = stamps.now_ns()
-        self._sock.sendto(packet, socket.MSG_DONTWAIT, (request.destination, 0))
+        try:
+            self._sock.sendto(packet, socket.MSG_DONTWAIT, (request.destination, 0))
+        except OSError:
+            if self._stamped:
+                self._count_anew()
+            raise
+
+    def _count_anew(self) -> None:
+        """Whether the kernel counted a packet that it refused depends on its version."""
+        stamps.switch_on_both(self._sock)
+        self._sent_no = 0
+        self._unstamped.clear()
 
     def _free_seq(self) -> int | None:
         """The next sequence number that no request under way holds; None: all are taken."""
@@ -211,63 +244,88 @@ class Pinger:
         while True:
             self._seq = (self._seq + 1) % SEQUENCES
             if self._seq not in self._waiting:
-                self._past.pop(self._seq, None)
                 return self._seq
 
     def _forget(self, flight: _Flight) -> None:
-        """Take a slot's requests out of the waiting ones, and remember them for late replies."""
+        """Take a slot's requests out of the waiting ones."""
         for request in flight.requests:
             if request.seq is not None and self._waiting.get(request.seq) is request:
-                self._past[request.seq] = self._waiting.pop(request.seq)
-        while len(self._past) > _REMEMBERED:
-            self._past.popitem(last=False)
-        if len(self._late) > _REMEMBERED:
-            self._late.clear()
+                del self._waiting[request.seq]
+            if request.sent_no is not None and self._unstamped.get(request.sent_no) is request:
+                del self._unstamped[request.sent_no]
 
     # --- Receiving --------------------------------------------------------------------------------
 
-    def drain(self) -> None:
-        """Take in what the socket holds, errors first: they clear what poisons the next call."""
+    def _drain_all(self) -> None:
+        """Take in what is here before silence is declared; bounded, for more may always come."""
+        for _ in range(_BATCHES_HELD):
+            if not self.drain():
+                return
+
+    def drain(self) -> bool:
+        """Take in a batch of what the socket holds; True when there may be more.
+
+        Errors come first: they clear what poisons the next call, and the stamp of a request is
+        queued before its reply can be.
+        """
         for _ in range(_BATCH):
             entry = errqueue.take(self._sock)
             if entry is None:
                 break
-            self._on_error(entry)
+            if entry.sent_no is None:
+                self._on_error(entry)
+            else:
+                self._on_sent(entry.sent_no, entry.stamp_ns)
         for _ in range(_BATCH):
             try:
                 data, ancillary, _, address = self._sock.recvmsg(
                     _REPLY_BYTES, stamps.ANCILLARY_BYTES, socket.MSG_DONTWAIT
                 )
             except BlockingIOError:
-                return
+                return False
             except OSError:
                 continue  # left by an ICMP error; its story is in the error queue
-            packet = read_echo(data, self.family)
+            packet = read_echo(self._echo_socket.icmp_of(data), self.family)
             if packet is not None and packet.is_reply:
-                self._on_reply(packet, str(address[0]), stamps.read_stamp(ancillary))
+                self._on_reply(packet, address[0], stamps.read_stamp(ancillary))
+        return True
+
+    def _on_sent(self, sent_no: int, stamp_ns: int | None) -> None:
+        request = self._unstamped.pop(sent_no, None)
+        # A stamp from before the send is of an older packet with the same number.
+        if request is not None and stamp_ns is not None and stamp_ns >= request.sent_ns:
+            request.sent_stamp_ns = stamp_ns
 
     def _on_reply(self, packet: EchoPacket, responder: str, stamp_ns: int | None) -> None:
-        request = self._waiting.get(packet.seq) or self._past.get(packet.seq)
-        if request is None or (request.destination, request.token) != (responder, packet.token):
+        request = self._waiting.get(packet.seq)
+        if request is None or request.destination != responder:
+            return
+        flight = request.flight
+        if flight.token != packet.token:
             return
         if request.answer is not None:
-            request.flight.duplicates += request.answer.failure is None
+            flight.duplicates += request.answer.failure is None
             return
         rtt_us, clock = stamps.round_trip(
-            sent_ns=request.sent_ns, stamp_ns=stamp_ns, elapsed_us=_since_us(request)
+            sent_ns=request.sent_ns,
+            stamp_ns=stamp_ns,
+            elapsed_us=(time.perf_counter_ns() - request.sent_monotonic_ns) // 1000,
+            sent_stamp_ns=request.sent_stamp_ns,
         )
         if rtt_us > request.allowed_us:
-            self._late[responder] = self._late.get(responder, 0) + 1
-            request.answer = _SILENCE
-        else:  # in time; where the slot was given up meanwhile, nobody reads it
-            request.answer = EchoAnswer(
+            flight.late += 1
+            flight.answer(request, _SILENCE)
+        else:
+            answer = EchoAnswer(
                 rtt_us=rtt_us, stamp_source=clock, failure=None, sentence="echo reply"
             )
-        request.flight.settle()
+            flight.answer(request, answer)
 
     def _on_error(self, entry: errqueue.QueuedError) -> None:
         packet = read_echo(entry.quote, self.family)
-        request = None if packet is None else self._waiting.get(packet.seq)
+        if packet is None or self._ident not in {None, packet.ident}:
+            return  # on a raw socket: somebody else's
+        request = self._waiting.get(packet.seq)
         if request is None or request.destination != entry.destination or request.answer:
             return
         way = None if entry.icmp is None else way_to(request.destination)
@@ -279,8 +337,7 @@ class Pinger:
             own=None if way is None else way.own,
             gateway=None if way is None else way.gateway,
         )
-        request.answer = _failed(facts)
-        request.flight.settle()
+        request.flight.answer(request, _failed(facts))
 
 
 _SILENCE: Final = EchoAnswer(
@@ -288,6 +345,15 @@ _SILENCE: Final = EchoAnswer(
     stamp_source=None,
     failure=Failure.TIMEOUT,
     sentence=classify_network(NetworkFacts(operation=Operation.ECHO, errno=None)).sentence,
+)
+
+
+_OVERLOADED: Final = EchoAnswer(
+    rtt_us=None,
+    stamp_source=None,
+    failure=Failure.LOCAL_OVERLOAD,
+    sentence="not sent: this machine stood still until its time was over -> local_overload",
+    sent=False,
 )
 
 
@@ -308,42 +374,3 @@ def _not_sent(destination: str, number: int | None) -> EchoAnswer:
     return _failed(
         NetworkFacts(operation=Operation.ECHO, errno=number, asked=destination, immediate=True)
     )
-
-
-def _since_us(request: _Request) -> int:
-    return (time.perf_counter_ns() - request.sent_monotonic_ns) // 1000
-
-
-# --- Opening --------------------------------------------------------------------------------------
-
-
-def _open(family: int, source: str | None) -> ICMPv4Socket | ICMPv6Socket:
-    kind = ICMPv4Socket if family == 4 else ICMPv6Socket
-    try:
-        return kind(address=source, privileged=False)
-    except SocketPermissionError:
-        raise IcmpUnavailable(_permission_text()) from None
-    except SocketAddressError:
-        raise IcmpUnavailable(f"source address {source} is not one of this machine") from None
-    except ICMPSocketError as error:
-        raise IcmpUnavailable(f"no ICMP socket for IPv{family}: {error}") from None
-
-
-def _permission_text() -> str:
-    try:
-        text = Path("/proc/sys/net/ipv4/ping_group_range").read_text(encoding="ascii")
-    except OSError:
-        text = "unreadable"
-    return (
-        f"net.ipv4.ping_group_range is {' '.join(text.split())!r} and leaves out group "
-        f"{os.getegid()}; as root: sysctl -w net.ipv4.ping_group_range='0 2147483647' "
-        "(deploy/README.md, ICMP without privileges)"
-    )
-
-
-def _widen(sock: socket.socket) -> None:
-    """A receive buffer for a stalled loop: as root beyond the system's limit, else up to it."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)

@@ -109,7 +109,7 @@ def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
     if not box.may_contact(address):
         # Not the next address instead: vantages with the same answer look at the same one.
         return _barred_after(check, found, over_rate(address), by=OVER_RATE)
-    return replace(found, address=address)
+    return found if address == found.address else replace(found, address=address)
 
 
 def over_rate(address: str) -> str:

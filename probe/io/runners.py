@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import trio
@@ -18,6 +17,7 @@ from probe.core.outcome import (
     refused,
     validity_of,
 )
+from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.icmp import Echoes
 from probe.io.resolve import resolve
@@ -56,7 +56,9 @@ async def run_icmp(check: Check, box: Toolbox) -> Outcome:
         deadline=deadline,
         spacing_s=min(ECHO_SPACING_S, max(0.0, room_s) / count),
     )
-    return _echo_outcome(check, resolved, echoes, total_us=_elapsed_us(started))
+    # A slot may look for late replies beyond its time, which is over at the deadline.
+    total_us = min(_elapsed_us(started), round(check.timeout_s * 1e6))
+    return _echo_outcome(check, resolved, echoes, total_us=total_us)
 
 
 def _echo_outcome(check: Check, resolved: Resolved, echoes: Echoes, *, total_us: int) -> Outcome:
@@ -67,7 +69,7 @@ def _echo_outcome(check: Check, resolved: Resolved, echoes: Echoes, *, total_us:
         failure = Failure.LOCAL_OVERLOAD if summary.lost == summary.sent else None
         validity = Validity.PROBE_FAULT
     icmp = summary.icmp
-    row = replace(
+    row = changed(
         blank_row(check, resolved=resolved),
         operation=None if failure is None else Operation.ECHO,
         failure=failure,
@@ -127,7 +129,7 @@ async def run_tcp(check: Check, box: Toolbox) -> Outcome:
 def _tcp_outcome(
     check: Check, resolved: Resolved, connected: Connected, *, total_us: int
 ) -> Outcome:
-    row = replace(
+    row = changed(
         blank_row(check, resolved=resolved),
         sent=1,
         retransmits=connected.retransmits,

@@ -1,4 +1,4 @@
-"""Receive stamps by the kernel: when a packet arrived, not when we got round to look.
+"""Stamps by the kernel: when a packet arrived and, where asked for, when one left.
 
 Under load a Python loop looks milliseconds late; the stamp does not move. Two traps. Switching
 stamps on is deferred inside the kernel: until that is done, the "stamp" is the moment of our own
@@ -6,6 +6,9 @@ read, exactly what it should replace. So we prove it honest with a packet over l
 late on purpose, and keep one stamped socket open for life, which keeps the switch on. And stamps
 are wall-clock: a stamp counts only if it lies between our send and our read by the monotonic clock;
 after a clock step it does not, and the user clock is used and named.
+
+Send stamps are for who wants the last microseconds: they come over the error queue, numbered from 0
+by the kernel, which costs a system call for each packet sent.
 
 Source: Linux Documentation/networking/timestamping.rst; socket(7).
 """
@@ -27,6 +30,14 @@ Ancillary: TypeAlias = Iterable[tuple[int, int, bytes]]
 
 # Python 3.11 does not name it: asm-generic/socket.h, SO_TIMESTAMPNS_OLD (two longs).
 SO_TIMESTAMPNS: Final = 35
+# SO_TIMESTAMPING_OLD, whose control message has the same number: three timespecs, the first by the
+# kernel, the others by the network card.
+SO_TIMESTAMPING: Final = 37
+_STAMPS: Final = frozenset({SO_TIMESTAMPNS, SO_TIMESTAMPING})
+# linux/net_tstamp.h: stamp in software what is sent and what is received, and report it.
+_BOTH_WAYS: Final = 0x2 | 0x8 | 0x10
+# SOF_TIMESTAMPING_OPT_ID: number the packets sent; OPT_TSONLY: return the stamp without the packet.
+_NUMBERED: Final = 0x80 | 0x800
 # Room for a stamp, a hop limit and an extended error with an IPv6 sender.
 ANCILLARY_BYTES: Final = 256
 # Below this share of a packet's lateness a stamp is honest; the packet is read 10 ms late.
@@ -51,24 +62,46 @@ def switch_on(sock: socket.socket) -> None:
             raise
 
 
+def switch_on_both(sock: socket.socket) -> None:
+    """Ask for stamps of what is received and of what is sent, the latter numbered from 0 anew.
+
+    Raises:
+        OSError: this kernel or this kind of socket has none.
+    """
+    # The kernel starts the numbers again only where they were off before.
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, _BOTH_WAYS)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, _BOTH_WAYS | _NUMBERED)
+
+
 def read_stamp(ancillary: Ancillary) -> int | None:
-    """The receive stamp in nanoseconds, if the kernel gave one."""
+    """The stamp in nanoseconds, if the kernel gave one."""
     for level, kind, content in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS) and len(content) >= _TIMESPEC.size:
+        if level == socket.SOL_SOCKET and kind in _STAMPS and len(content) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(content)
-            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+            # Zeros: stamped by the network card alone.
+            return (seconds * 1_000_000_000 + nanoseconds) or None
     return None
 
 
-def round_trip(*, sent_ns: int, stamp_ns: int | None, elapsed_us: int) -> tuple[int, StampSource]:
+def round_trip(
+    *, sent_ns: int, stamp_ns: int | None, elapsed_us: int, sent_stamp_ns: int | None = None
+) -> tuple[int, StampSource]:
     """The round trip in microseconds, and the clock it rests on.
 
-    `sent_ns` is the wall clock right before the send, `elapsed_us` what the monotonic clock says
-    from there to our read. A stamp outside of that span is a clock step or a cold kernel.
+    A stamp outside of the span between our own two readings is a clock step or a cold kernel, or
+    belongs to another packet.
+
+    Args:
+        sent_ns: the wall clock right before the send.
+        stamp_ns: when the kernel received the answer.
+        elapsed_us: from the send to our read by the monotonic clock.
+        sent_stamp_ns: when the kernel sent the packet.
     """
     if stamp_ns is not None:
         rtt_us = (stamp_ns - sent_ns) // 1000
         if 0 <= rtt_us <= elapsed_us + _SLACK_US:
+            if sent_stamp_ns is not None and sent_ns <= sent_stamp_ns <= stamp_ns:
+                return (stamp_ns - sent_stamp_ns) // 1000, StampSource.KERNEL_BOTH
             return rtt_us, StampSource.KERNEL
     return elapsed_us, StampSource.USER
 

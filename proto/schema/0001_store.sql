@@ -170,7 +170,7 @@ COMMENT ON COLUMN results.operation IS 'The step that failed; NULL when none did
 COMMENT ON COLUMN results.failure IS 'How it failed, from a closed list; NULL = good. A local_* failure never counts against the target.';
 COMMENT ON COLUMN results.sent IS 'Attempts made: packets for icmp, connections or queries else.';
 COMMENT ON COLUMN results.lost IS 'Attempts without a good answer in time.';
-COMMENT ON COLUMN results.late IS 'Answers that came after the deadline: they count as lost.';
+COMMENT ON COLUMN results.late IS 'Of the lost ones, those answered within a second after the deadline.';
 COMMENT ON COLUMN results.retransmits IS 'SYN retransmits for tcp, http and tls; repeated queries for dns.';
 COMMENT ON COLUMN results.rtt_ms_median IS 'Round trip by the clock in stamp_source.';
 COMMENT ON COLUMN results.resolve_ms IS 'Time of the name resolution of this slot; NULL when none was needed.';

@@ -77,10 +77,10 @@ def why_not() -> str | None:
     return None if tried.returncode == 0 else f"user namespaces: {tried.stderr.strip()}"
 
 
-def enter(story: str) -> dict[str, Any]:
+def enter(story: str, *words: str) -> dict[str, Any]:
     """What the story returns, told in namespaces of its own."""
     ran = subprocess.run(
-        [*_UNSHARE, sys.executable, "-W", "error", "-m", "tests.fakes.stories", story],
+        [*_UNSHARE, sys.executable, "-W", "error", "-m", "tests.fakes.stories", story, *words],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -60,6 +60,8 @@ def test_other_ancillary_content_is_no_stamp() -> None:
     assert stamps.read_stamp([]) is None
     assert stamps.read_stamp([cut, other]) is None
     assert stamps.read_stamp([other, whole]) == 3_000_000_007
+    by_card = (socket.SOL_SOCKET, stamps.SO_TIMESTAMPING, struct.pack("@6l", 0, 0, 0, 0, 5, 6))
+    assert stamps.read_stamp([by_card]) is None
 
 
 @given(
@@ -79,6 +81,45 @@ def test_a_stamp_counts_only_inside_our_own_two_readings(
     else:
         assert delta_ns is not None
         assert rtt_us == delta_ns // 1000
+
+
+@given(
+    sent_ns=st.integers(10**18, 2 * 10**18),
+    delta_ns=st.integers(0, 10**9),
+    sent_delta_ns=st.integers(-(10**9), 2 * 10**9),
+)
+def test_a_send_stamp_counts_only_between_send_and_arrival(
+    sent_ns: int, delta_ns: int, sent_delta_ns: int
+) -> None:
+    """The stamp of an older packet with the same number, or a later one, falls back to our own."""
+    rtt_us, clock = stamps.round_trip(
+        sent_ns=sent_ns,
+        stamp_ns=sent_ns + delta_ns,
+        elapsed_us=10**7,
+        sent_stamp_ns=sent_ns + sent_delta_ns,
+    )
+    if 0 <= sent_delta_ns <= delta_ns:
+        assert (rtt_us, clock) == ((delta_ns - sent_delta_ns) // 1000, StampSource.KERNEL_BOTH)
+    else:
+        assert (rtt_us, clock) == (delta_ns // 1000, StampSource.KERNEL)
+
+
+async def test_sends_are_numbered_from_nought_whenever_asked_for() -> None:
+    """Each packet's own stamp comes back over the error queue, between our two readings."""
+    with udp() as sock, udp() as peer:
+        errqueue.switch_on(sock)
+        for _ in range(2):
+            stamps.switch_on_both(sock)
+            for number in range(3):
+                sent_ns = stamps.now_ns()
+                sock.sendto(b"x", peer.getsockname())
+                with trio.fail_after(2):
+                    await trio.lowlevel.wait_readable(sock)
+                entry = errqueue.take(sock)
+                assert entry is not None
+                assert (entry.sent_no, entry.icmp) == (number, None)
+                assert entry.stamp_ns is not None
+                assert sent_ns <= entry.stamp_ns <= stamps.now_ns()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])

@@ -144,62 +144,6 @@ def test_running_out_of_ports_is_local(tell: Tell) -> None:
     assert (row["failure"], row["validity"]) == ("local_no_port", "probe_fault")
 
 
-def test_partial_loss_is_counted_not_judged(tell: Tell) -> None:
-    """Half of six requests lost: a good row with three lost."""
-    row = tell("partial_loss")["icmp4"]
-    assert (row["failure"], row["sent"], row["lost"]) == (None, 6, 3)
-
-
-def test_an_error_about_one_target_never_hits_another(tell: Tell) -> None:
-    """The error that a filtered target leaves on the shared socket poisons no healthy request."""
-    found = tell("poisoned")
-    assert found["healthy"] == [[None, 0, "ok"]]
-    assert found["filtered"] == [["prohibited", 2, "ok"]]
-
-
-def test_a_loop_that_stands_still_loses_nothing(tell: Tell) -> None:
-    """Replies that came in time count, with their true round trip, though all are read too late."""
-    rows = tell("stalled")["rows"]
-    assert len(rows) == 50
-    assert {(row["failure"], row["lost"], row["stamp_source"]) for row in rows} == {
-        (None, 0, "kernel")
-    }
-    assert max(row["rtt_us_max"] for row in rows) < 100_000
-
-
-def test_replies_that_overflow_the_buffer_are_our_overload(tell: Tell) -> None:
-    """The kernel counts what it dropped on the socket: no target is blamed for it."""
-    found = tell("overflowing")
-    failed = [row for row in found["rows"] if row["failure"] is not None]
-    assert found["drops"] > 0
-    assert failed
-    assert {(row["failure"], row["validity"]) for row in failed} == {
-        ("local_overload", "probe_fault")
-    }
-
-
-def test_duplicates_are_counted_and_forgeries_ignored(tell: Tell) -> None:
-    """A reply without our token answers nothing; a second genuine one is a duplicate."""
-    row = tell("answered_twice")["icmp4"]
-    assert (row["sent"], row["lost"], row["failure"]) == (3, 0, None)
-    assert row["duplicates"] >= 2
-
-
-def test_replies_after_the_deadline_are_late(tell: Tell) -> None:
-    """Lost for their slot, and counted as late in the next row of the same target."""
-    found = tell("answered_late")
-    assert (found["first"]["failure"], found["first"]["lost"]) == ("timeout", 2)
-    assert (found["second"]["failure"], found["second"]["late"]) == (None, 2)
-    assert found["second"]["duplicates"] == 0
-
-
-def test_a_slot_given_up_disturbs_no_other(tell: Tell) -> None:
-    """Replies to requests whose slot was cancelled wake nobody; nothing is left waiting."""
-    found = tell("cancelled")
-    row = found["after"]
-    assert (row["failure"], row["lost"], row["late"], found["waiting"]) == (None, 0, 0, 0)
-
-
 def test_the_way_out_names_the_gateway(tell: Tell) -> None:
     """Off our links there is a gateway, of either family; on them and here there is none."""
     assert tell("behind_a_gateway") == {
@@ -209,19 +153,6 @@ def test_the_way_out_names_the_gateway(tell: Tell) -> None:
         PROBE: {"own": PROBE, "gateway": None},
         "10.7.0.1": {"own": PROBE, "gateway": ROUTER6},
     }
-
-
-def test_a_machine_without_icmp_rights_says_how_to_get_them(tell: Tell) -> None:
-    """The row is not run, and its reason names the setting, its value and the command."""
-    found = tell("without_rights")
-    assert (found["icmp4"]["state"], found["icmp4"]["reason"]) == ("not_run", "unsupported")
-    assert "sysctl -w net.ipv4.ping_group_range=" in found["why"]
-    assert found["drops"] is None
-
-
-def test_a_machine_without_ipv6_says_so(tell: Tell) -> None:
-    """A family that was never there is unsupported, not failing."""
-    assert "no address of IPv6" in tell("without_rights")["why6"]
 
 
 def test_the_addresses_of_rows_are_those_contacted(tell: Tell) -> None:

@@ -13,6 +13,7 @@ resolvers = ["192.0.2.53", "192.0.2.54:5353", "[2001:db8::1]:53", "2001:db8::2"]
 allow_networks = ["10.0.0.0/8", "fd00::/8"]
 ca_file = "/etc/ssl/extra.pem"
 source_address = "192.0.2.7"
+tx_stamps = true
 clock_offset_s = -600
 [limits]
 checks_per_s = 5
@@ -42,6 +43,7 @@ def test_every_key_is_read() -> None:
     settings = parse_settings(WHOLE, name="probe.toml")
     assert settings.resolvers[2] == "[2001:db8::1]:53"
     assert settings.clock_offset_s == -600
+    assert settings.tx_stamps
     assert settings.limits.per_target_per_minute == 2.5
     assert settings.limits.concurrent_https == 4
     assert (settings.spool.cap_bytes, settings.spool.evict) == (524_288, Eviction.THIN)

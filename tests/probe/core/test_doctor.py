@@ -22,6 +22,7 @@ from probe.core.doctor import (
 ANSWERS = ResolverReading(server="192.0.2.53", rtt_us=1200, trouble=None)
 WELL = Readings(
     without_icmp={},
+    raw_icmp=frozenset(),
     families=frozenset({4, 6}),
     stamps_warm=True,
     error_queue=True,
@@ -51,6 +52,13 @@ def test_a_machine_that_is_well() -> None:
 @pytest.mark.parametrize(
     ("changes", "name", "level", "costs", "fix"),
     [
+        (
+            {"raw_icmp": frozenset({6})},
+            "icmp over IPv6",
+            Level.LIMITED,
+            "CAP_NET_RAW",
+            "sysctl -w 'net.ipv4.ping_group_range=",
+        ),
         (
             {"without_icmp": {4: "closed"}},
             "icmp over IPv4",

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.core.icmpwire import (
+    IDENTS,
     REPLY,
     REQUEST,
     SEQUENCES,
     TOKEN_BYTES,
     EchoAnswer,
     echo_request,
+    only_replies_to,
     read_echo,
     summarise,
+    without_ip_header,
 )
 from probe.core.outcome import IcmpError
 from proto.model import Failure, StampSource
 
+IDENTITIES = st.integers(0, IDENTS - 1)
 SEQS = st.integers(0, SEQUENCES - 1)
 TOKENS = st.binary(min_size=TOKEN_BYTES, max_size=TOKEN_BYTES)
 FAMILIES = st.sampled_from([4, 6])
@@ -69,6 +75,66 @@ def test_a_reply_differs_in_its_type_alone(family: int, seq: int, token: bytes) 
     packet = read_echo(wire, family)
     assert packet is not None
     assert (packet.is_reply, packet.seq, packet.token) == (True, seq, token)
+
+
+@given(IDENTITIES, SEQS, TOKENS)
+def test_a_raw_request_names_its_asker_and_adds_up(ident: int, seq: int, token: bytes) -> None:
+    """IPv4 wants the ones' complement sum of all words to be all ones; IPv6 leaves it to the kernel."""
+    wire = echo_request(4, seq=seq, token=token, ident=ident)
+    total = sum(struct.unpack("!32H", wire))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    assert total == 0xFFFF
+    packet = read_echo(wire, 4)
+    assert packet is not None
+    assert (packet.ident, packet.seq, packet.token) == (ident, seq, token)
+    assert echo_request(6, seq=seq, token=token, ident=ident)[2:4] == b"\0\0"
+
+
+def run_filter(program: bytes, packet: bytes) -> int:
+    """How much of the packet a classic BPF program keeps, by the instructions that ours uses."""
+    lines = list(struct.iter_unpack("=HBBI", program))
+    a = x = at = 0
+    while True:
+        code, if_true, if_false, k = lines[at]
+        at += 1
+        match code:
+            case 0xB1:  # the length of an IPv4 header
+                x = 4 * (packet[k] & 15)
+            case 0x01:
+                x = k
+            case 0x50 | 0x48:  # a byte, a half word; beyond the end the packet is dropped
+                size = 1 if code == 0x50 else 2
+                if x + k + size > len(packet):
+                    return 0
+                a = int.from_bytes(packet[x + k : x + k + size], "big")
+            case 0x15:
+                at += if_true if a == k else if_false
+            case 0x06:
+                return int(k)
+
+
+@given(FAMILIES, IDENTITIES, IDENTITIES, SEQS, st.integers(0, 10))
+def test_the_filter_passes_replies_to_us_alone(
+    family: int, ident: int, other: int, seq: int, options: int
+) -> None:
+    """Neither requests, nor other idents, nor pieces; IPv4 headers may have options."""
+    head = bytes((0x45 + options,)) + bytes(19 + 4 * options) if family == 4 else b""
+    request = echo_request(family, seq=seq, token=b"t" * TOKEN_BYTES, ident=ident)
+    reply = bytes((REPLY[family],)) + request[1:]
+    program = only_replies_to(ident, family)
+    assert run_filter(program, head + reply) >= len(head + reply)
+    assert run_filter(program, head + request) == 0
+    assert run_filter(program, head + reply[:5]) == 0
+    stranger = only_replies_to(other, family)
+    assert bool(run_filter(stranger, head + reply)) == (other == ident)
+    if family == 4:
+        assert without_ip_header(head + reply) == reply
+
+
+def test_nothing_has_no_header() -> None:
+    """An empty datagram stays empty."""
+    assert without_ip_header(b"") == b""
 
 
 def test_a_quote_may_hold_the_header_alone() -> None:
@@ -129,4 +195,7 @@ def test_one_reply_by_the_user_clock_makes_the_slot_that() -> None:
     """A row's times are no better than its worst stamp."""
     assert summarise([good(5), good(6)]).stamp_source is StampSource.KERNEL
     assert summarise([good(5), good(6, StampSource.USER)]).stamp_source is StampSource.USER
+    both = good(4, StampSource.KERNEL_BOTH)
+    assert summarise([both, both]).stamp_source is StampSource.KERNEL_BOTH
+    assert summarise([both, good(5)]).stamp_source is StampSource.KERNEL
     assert summarise([bad(Failure.TIMEOUT)]).stamp_source is None
