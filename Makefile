@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
 FUZZ ?= dns --seconds 60
+BENCH ?=
 
-.PHONY: setup demo test fuzz check wheel lock proto clean
+.PHONY: setup demo test fuzz check bench-probe wheel lock proto clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +32,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_proto.py --check
+
+# Ten minutes; BENCH="--quick" tries everything once. How to read it: docs/benchmarks.md.
+bench-probe: setup
+	@$(BIN)/python -m tests.bench.probe $(BENCH)
 
 wheel: setup
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .

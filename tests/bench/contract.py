@@ -22,7 +22,7 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TextIO
+from typing import Any, Final, Self, TextIO
 
 OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
@@ -52,6 +52,13 @@ class Figure:
         if self.peers:
             printed["peers"] = {name: peer.as_json() for name, peer in self.peers.items()}
         return printed
+
+    @classmethod
+    def from_json(cls, printed: Mapping[str, Any]) -> Self:
+        """What another process printed."""
+        low, high = printed["spread"]
+        peers = {name: cls.from_json(peer) for name, peer in printed.get("peers", {}).items()}
+        return cls(value=printed["value"], unit=printed["unit"], spread=(low, high), peers=peers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,10 @@ class Bench:
         """Take a figure and show it."""
         self.figures[name] = figure
         say(f"{name}: {_spelled(figure)}")
+
+    def absorb(self, printed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over the figures that another bench printed (and has shown)."""
+        self.figures |= {name: Figure.from_json(figure) for name, figure in printed.items()}
 
     def require(self, name: str, op: str, value: float) -> None:
         """Promise a figure, whether or not it will be measured. `op` is one of OPERATORS."""

@@ -124,3 +124,15 @@ def test_a_number_that_json_does_not_know_is_refused() -> None:
     bench.figures["broken"] = Figure(value=float("nan"), unit="us", spread=(0, 0))
     with pytest.raises(ValueError, match="JSON"):
         bench.finish(out=io.StringIO())
+
+
+def test_figures_of_another_bench_are_taken_over_whole() -> None:
+    """What one bench printed, another holds against its own floors, peers included."""
+    peer = over_rounds([40.0, 60.0], "us")
+    inner = Bench("inner", machine=MACHINE)
+    inner.add("error_p99", over_rounds([30.0, 20.0], "us", peers={"fping": peer}))
+    outer = Bench("outer", machine=MACHINE)
+    outer.require("error_p99", "<=", 30)
+    outer.absorb(inner.as_json()["figures"])
+    assert outer.short() == []
+    assert outer.as_json()["figures"] == inner.as_json()["figures"]
