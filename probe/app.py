@@ -124,7 +124,7 @@ class Probe:
             receive_drops=self._box.receive_drops(),
             clock_synchronised=synchronised(),
             plan_since_us=self.plans.since_us,
-            overloaded_slots=0,
+            overloaded_slots=self.engine.overloaded_slots,
             clock_drift_ppb=None,
         )
 

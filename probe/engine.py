@@ -1,8 +1,12 @@
 """Runs what is due: one scheduler task, a task per due check, every slot to the ledger.
 
     schedule ──due──► waiting ──gate──► running ──► ledger ──► keep
-                         │                │
-                         └── not_run ◄────┘ (superseded, refused, unsupported, stopped)
+                         │                │  ▲        │
+                         └── not_run ◄────┘  └─ triggers ◄ failed
+                  (superseded, refused, unsupported, stopped)
+
+What `probe.core.triggers` asks for beside the schedule starts only when no slot waits, and gives way
+when one has no room: the scheduled rows are the same with it and without.
 
 Nothing here knows of sockets, disks or the coordinator: the clocks, the runner and the keeper are
 passed in, so that a day of slots runs in a test in a moment of virtual time.
@@ -11,7 +15,8 @@ passed in, so that a day of slots runs in a test in a moment of virtual time.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -19,11 +24,12 @@ import trio
 
 from probe.core import ledger
 from probe.core.limits import Gate, Limits
-from probe.core.outcome import Outcome, first_operation
+from probe.core.outcome import Outcome
 from probe.core.schedule import Gap, Schedule, Slot
+from probe.core.triggers import Run, Triggers
 from probe.io.clock import Clocks
 from probe.io.vitals import Lateness
-from proto.model import Certificate, Check, Failure, Reason, Result, State, Validity
+from proto.model import Certificate, Check, Reason, Result, Trigger
 
 STARTS_PER_TURN: Final = 64
 """Starts before the loop reads sockets again: more would let replies wait behind sends."""
@@ -38,6 +44,9 @@ STOP_GRACE_S: Final = 10.0
 """Running checks may finish for this long after a stop; systemd would kill after 90 s."""
 
 Keep = Callable[[Result, Sequence[Certificate]], None]
+
+_beside_schedule: ContextVar[bool] = ContextVar("_beside_schedule", default=False)
+"""Set in the task of a triggered run: its contacts are counted by `may_contact` as spare ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,7 @@ class Engine:
         self._runner = runner
         self._keep = keep
         self._schedule = Schedule(probe_id, now_us=clocks.look().now_us)
+        self._triggers = Triggers()
         self._gate = Gate(limits, now_s=clocks.mono_us() / 1e6)
         self._waiting: dict[int, _Due] = {}  # by check_no, in the order they fell due
         self._running: dict[int, _Due] = {}  # by a serial number
@@ -66,6 +76,7 @@ class Engine:
         self._wake = trio.Event()
         self._stopping = False
         self.lateness = Lateness()
+        self.overloaded_slots = 0  # given up since the start
         self._log = structlog.get_logger("engine")
 
     @property
@@ -80,12 +91,25 @@ class Engine:
         """
         now_us = self._look()
         self._schedule.adopt(checks)
+        self._triggers.adopt(checks)
         self._wake.set()
         return now_us + 1
 
+    def request(self, check_no: int) -> None:
+        """Run a check of the plan once, now: the coordinator asks. Refused with a line in the log."""
+        refused = self._triggers.request(
+            check_no, slot_at_us=self._clocks.look().now_us, now_us=self._clocks.mono_us()
+        )
+        if refused is None:
+            self._wake.set()
+        else:
+            self._log.warning("request_refused", check_no=check_no, reason=refused)
+
     def may_contact(self, address: str) -> bool:
         """Count one contact of an address; False when the operator's rate for it is used up."""
-        return self._gate.admit_address(address, now_s=self._clocks.mono_us() / 1e6)
+        return self._gate.admit_address(
+            address, now_s=self._clocks.mono_us() / 1e6, spare=_beside_schedule.get()
+        )
 
     def stop(self) -> None:
         """Start nothing more; `run` returns when the running checks ended or their grace is over."""
@@ -99,6 +123,7 @@ class Engine:
                 self._wake = trio.Event()
                 self._look()
                 started = self._start(nursery)
+                started += self._start_triggered(nursery, limit=STARTS_PER_TURN - started)
                 if started == STARTS_PER_TURN:
                     await trio.lowlevel.checkpoint()
                 else:
@@ -123,7 +148,7 @@ class Engine:
         for slot in turn.start:
             superseded = self._waiting.pop(slot.check.check_no, None)
             if superseded is not None:
-                self._record_not_run(superseded.slot, Reason.OVERLOADED)
+                self._record_not_run(superseded, Reason.OVERLOADED)
             self._waiting[slot.check.check_no] = _Due(slot, steps)
         return reading.now_us
 
@@ -133,59 +158,110 @@ class Engine:
         for check_no, due in list(self._waiting.items()):
             if started == STARTS_PER_TURN:
                 break
-            check = due.slot.check
-            if not self._gate.has_room(check):
+            if not self._gate.has_room(due.slot.check):
+                self._give_way()
                 continue
             del self._waiting[check_no]
-            reason = self._refusal(check)
-            if reason is not None:
-                self._record_not_run(due.slot, reason)
-                continue
-            self._serial += 1
-            self._running[self._serial] = due
-            nursery.start_soon(self._run, self._serial, due)
-            started += 1
+            started += self._launch(nursery, due, self._refusal(due))
         return started
 
-    def _refusal(self, check: Check) -> Reason | None:
-        if self._runner.unsupported(check) is not None:
+    def _start_triggered(self, nursery: trio.Nursery, *, limit: int) -> int:
+        """Start at most `limit` of what fell due beside the schedule; what cannot start is given up."""
+        started = 0
+        now_us = self._clocks.mono_us()
+        for run in self._triggers.due(now_us, limit=limit):
+            due = _Due(Slot(run.check, run.slot_at_us), self._clocks.steps, run)
+            late = run.too_late(now_us) or self._waiting
+            crowded = late or not self._gate.has_room(run.check)
+            reason = Reason.OVERLOADED if crowded else self._refusal(due)
+            started += self._launch(nursery, due, reason)
+        return started
+
+    def _launch(self, nursery: trio.Nursery, due: _Due, refused: Reason | None) -> bool:
+        """Start the task of a run that was admitted; else its row says why not."""
+        if refused is not None:
+            self._record_not_run(due, refused)
+            return False
+        self._serial += 1
+        self._running[self._serial] = due
+        nursery.start_soon(self._run, self._serial, due)
+        return True
+
+    def _give_way(self) -> None:
+        """A slot has no room: what runs beside the schedule ends, and its row says so."""
+        for due in self._running.values():
+            if due.run is not None:
+                due.scope.cancel()
+
+    def _refusal(self, due: _Due) -> Reason | None:
+        if self._runner.unsupported(due.slot.check) is not None:
             return Reason.UNSUPPORTED
-        return self._gate.admit(check, now_s=self._clocks.mono_us() / 1e6)
+        return self._gate.admit(
+            due.slot.check, now_s=self._clocks.mono_us() / 1e6, spare=due.run is not None
+        )
 
     async def _nap(self) -> None:
-        """Until the next slot, a look at the clocks, or something to do."""
-        next_at_us = self._schedule.next_at_us()
+        """Until the next slot or triggered run, a look at the clocks, or something to do."""
+        slot_us, run_us = self._schedule.next_at_us(), self._triggers.next_at_us()
         nap_s = NAP_MAX_S
-        if next_at_us is not None:
-            nap_s = min(nap_s, max(0.0, (next_at_us - self._clocks.look().now_us) / 1e6))
-        with trio.move_on_after(nap_s):
+        if slot_us is not None:
+            nap_s = min(nap_s, (slot_us - self._clocks.look().now_us) / 1e6)
+        if run_us is not None:
+            nap_s = min(nap_s, (run_us - self._clocks.mono_us()) / 1e6)
+        with trio.move_on_after(max(0.0, nap_s)):
             await self._wake.wait()
 
     async def _run(self, serial: int, due: _Due) -> None:
-        slot, check = due.slot, due.slot.check
-        lateness_us = self._clocks.look().now_us - slot.slot_at_us
-        self.lateness.add(lateness_us)
-        started_at_us = self._clocks.wall()
+        _beside_schedule.set(due.run is not None)
+        lateness_us = self._lateness_us(due)
+        outcome = None
         try:
-            outcome = await self._runner.run(check, slot.slot_at_us)
+            with due.scope:
+                outcome = await self._outcome(due.slot)
+        finally:
+            self._gate.finished(due.slot.check)
+        del self._running[serial]
+        if outcome is None:
+            self._record_not_run(due, Reason.OVERLOADED)
+        else:
+            self._settle(due, outcome, lateness_us)
+        if self._waiting or self._stopping:
+            self._wake.set()
+
+    def _lateness_us(self, due: _Due) -> int:
+        now_us = self._clocks.look().now_us
+        if due.run is not None:
+            return self._clocks.mono_us() - due.run.due_us
+        lateness_us = now_us - due.slot.slot_at_us
+        self.lateness.add(lateness_us)
+        return lateness_us
+
+    async def _outcome(self, slot: Slot) -> Outcome:
+        check, started_at_us = slot.check, self._clocks.wall()
+        try:
+            return await self._runner.run(check, slot.slot_at_us)
         except Exception:  # noqa: BLE001  # the supervisor of a check: told below, see why
             # A defect of ours. One odd reply must not take a vantage point down again and again, so
             # it is told loudly and the row says that it says nothing.
             self._log.exception("check_crashed", check_no=check.check_no, kind=check.kind.value)
-            outcome = _crashed(check, started_at_us=started_at_us)
-        finally:
-            self._gate.finished(check)
-        del self._running[serial]
+            row = ledger.crashed(check, started_at_us=started_at_us)
+            return Outcome(result=row, attempts=())
+
+    def _settle(self, due: _Due, outcome: Outcome, lateness_us: int) -> None:
+        """Keep the row of a run that ended, and see what a failed slot asks for."""
         self._clocks.look()
         row = ledger.measured(
             outcome.result,
-            slot_at_us=slot.slot_at_us,
+            slot_at_us=due.slot.slot_at_us,
             lateness_us=lateness_us,
-            check=check,
+            check=due.slot.check,
             clock=self._clocks.facts(steps_before=due.steps),
+            trigger=due.trigger,
         )
-        self._keep(row, outcome.certificates)
-        if self._waiting or self._stopping:
+        self._record(due, row, outcome.certificates)
+        if due.run is None and self._triggers.settled(
+            due.slot.check, row, now_us=self._clocks.mono_us()
+        ):
             self._wake.set()
 
     async def _finish(self, nursery: trio.Nursery) -> None:
@@ -193,17 +269,19 @@ class Engine:
         self._look()
         waiting, self._waiting = self._waiting, {}
         for due in waiting.values():
-            self._record_not_run(due.slot, Reason.STOPPED)
+            self._record_not_run(due, Reason.STOPPED)
         with trio.move_on_after(STOP_GRACE_S):
             while self._running:
                 self._wake = trio.Event()
                 await self._wake.wait()
         nursery.cancel_scope.cancel()
         for due in self._running.values():
-            self._record_not_run(due.slot, Reason.STOPPED)
+            self._record_not_run(due, Reason.STOPPED)
 
     def _record_gap(self, gap: Gap) -> None:
         recorded = gap.newest(GAP_ROWS_MAX)
+        if gap.reason is Reason.OVERLOADED:
+            self.overloaded_slots += gap.count - recorded.count
         self._log.warning(
             "slots_missed",
             check_no=gap.check.check_no,
@@ -212,31 +290,33 @@ class Engine:
             recorded=recorded.count,
         )
         for slot in recorded.slots():
-            self._record_not_run(slot, gap.reason)
+            self._record_not_run(_Due(slot, 0), gap.reason)
 
-    def _record_not_run(self, slot: Slot, reason: Reason) -> None:
-        row = ledger.not_run(slot.check, slot_at_us=slot.slot_at_us, reason=reason)
-        self._keep(row, ())
+    def _record_not_run(self, due: _Due, reason: Reason) -> None:
+        slot_at_us = due.slot.slot_at_us
+        row = ledger.not_run(
+            due.slot.check, slot_at_us=slot_at_us, reason=reason, trigger=due.trigger
+        )
+        self._record(due, row)
 
-
-def _crashed(check: Check, *, started_at_us: int) -> Outcome:
-    result = Result(
-        check_no=check.check_no,
-        slot_at_us=0,
-        started_at_us=started_at_us,
-        state=State.MEASURED,
-        port=check.port,
-        family=check.family,
-        operation=first_operation(check),
-        failure=Failure.UNKNOWN,
-        validity=Validity.PROBE_FAULT,
-    )
-    return Outcome(result=result, attempts=())
+    def _record(self, due: _Due, row: Result, certificates: Sequence[Certificate] = ()) -> None:
+        if due.run is None:
+            self.overloaded_slots += row.reason is Reason.OVERLOADED
+        elif row.reason in {Reason.OVERLOADED, Reason.POLICY}:
+            self._triggers.given_up(due.run)
+        self._keep(row, certificates)
 
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """A slot on its way, and how many clock steps had been seen when it fell due."""
+    """A slot or triggered run on its way, and how many clock steps were seen before it fell due."""
 
     slot: Slot
     steps: int
+    run: Run | None = None  # None: scheduled
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    @property
+    def trigger(self) -> Trigger:
+        """What made it."""
+        return Trigger.SCHEDULE if self.run is None else self.run.trigger

@@ -281,7 +281,7 @@ class Result:
     icmp_type: int | None = None
     icmp_code: int | None = None
     edge: str | None = None  # PoP key from headers
-    lateness_us: int | None = None  # start minus slot, by the monotonic clock
+    lateness_us: int | None = None  # start minus when it fell due
     clock_offset_us: int | None = None  # coordinator minus probe, as last estimated
     clock_error_us: int | None = None  # half the delay: the bound of that estimate
     validity: Validity = Validity.OK

@@ -1,6 +1,7 @@
-"""From what one run learned to the row of its slot: validity, lateness and the clock's own error.
+"""From what one run learned to its row: validity, lateness and the clock's own error.
 
-Every slot handed out by the schedule ends here as exactly one row, measured or not run.
+Every slot handed out by the schedule, and every run beside it that came due, ends here as exactly
+one row, measured or not run.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from probe.core.clock import ClockEstimate
+from probe.core.outcome import blank_row, first_operation
 from probe.core.rows import changed
-from proto.model import Check, Reason, Result, State, Validity
+from proto.model import Check, Failure, Reason, Result, State, Trigger, Validity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,13 @@ class ClockFacts:
 
 
 def measured(
-    result: Result, *, slot_at_us: int, lateness_us: int, check: Check, clock: ClockFacts
+    result: Result,
+    *,
+    slot_at_us: int,
+    lateness_us: int,
+    check: Check,
+    clock: ClockFacts,
+    trigger: Trigger = Trigger.SCHEDULE,
 ) -> Result:
     """The row of a slot that was run; a row that the runner itself declared not run stays so."""
     estimate = clock.estimate
@@ -32,10 +40,24 @@ def measured(
         clock_offset_us=None if estimate is None else estimate.offset_us,
         clock_error_us=None if estimate is None else estimate.error_us,
         validity=_validity(result, lateness_us=lateness_us, check=check, clock=clock),
+        trigger=trigger,
     )
 
 
-def not_run(check: Check, *, slot_at_us: int, reason: Reason) -> Result:
+def crashed(check: Check, *, started_at_us: int) -> Result:
+    """The row of a run that a defect of ours ended: it says nothing of the target, and says so."""
+    return changed(
+        blank_row(check),
+        started_at_us=started_at_us,
+        operation=first_operation(check),
+        failure=Failure.UNKNOWN,
+        validity=Validity.PROBE_FAULT,
+    )
+
+
+def not_run(
+    check: Check, *, slot_at_us: int, reason: Reason, trigger: Trigger = Trigger.SCHEDULE
+) -> Result:
     """The row of a slot that was not run: it says nothing of the target, and says so."""
     return Result(
         check_no=check.check_no,
@@ -45,6 +67,7 @@ def not_run(check: Check, *, slot_at_us: int, reason: Reason) -> Result:
         reason=reason,
         port=check.port,
         family=check.family,
+        trigger=trigger,
     )
 
 

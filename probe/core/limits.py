@@ -10,6 +10,9 @@ so a burst can use that much at once and the long run never exceeds the rate.
 A target has two spellings: the name in the plan, known before the slot starts, and the address that
 the name led to, known after it was resolved. Each has a bucket of its own, for a plan may hold fifty
 names of one address, and a server may redirect fifty probes' worth of slots to a third party.
+
+What runs beside the schedule (`spare`) draws on the same buckets, but only while they would stay
+half full: it can use what is left over and never what a slot is about to need.
 """
 
 from __future__ import annotations
@@ -46,6 +49,9 @@ HOPS_MAX: Final = 64
 CONFIRMATIONS_MAX: Final = 3
 """Further attempts after a failed one: a target in trouble is not to be asked more and more."""
 
+CONFIRM_AFTER_MAX_S: Final = 300.0
+"""Later than this an attempt confirms nothing of the one that failed."""
+
 TARGETS_MAX: Final = 50_000
 """Buckets kept at a time; full ones are forgotten first, since a new one starts full too."""
 
@@ -72,11 +78,12 @@ class Bucket:
         self._tokens = self._size
         self._at_s = now_s
 
-    def has(self, *, now_s: float) -> bool:
-        """Whether one can be taken now."""
+    def has(self, *, now_s: float, spare: bool = False) -> bool:
+        """Whether one can be taken now; `spare`: and leave it half full."""
         self._refill(now_s)
+        kept = self._size / 2 if spare else 0.0
         # A hair below one counts as one: sums of floats may miss it by an ulp for ever.
-        return self._tokens >= 1.0 - 1e-9
+        return self._tokens - kept >= 1.0 - 1e-9
 
     def take(self) -> None:
         """Take one that `has` saw."""
@@ -163,10 +170,10 @@ class Gate:
         crowded = self._echoes + echoes_of(check) > self._limits.outstanding_icmp
         return not (crowded and echoes_of(check) and self._echoes)
 
-    def admit(self, check: Check, *, now_s: float) -> Reason | None:
+    def admit(self, check: Check, *, now_s: float, spare: bool = False) -> Reason | None:
         """None = counted as started; otherwise why the slot is refused, for good."""
         target = self._names.of(target_of(check), now_s=now_s)
-        if not (self._total.has(now_s=now_s) and target.has(now_s=now_s)):
+        if not all(bucket.has(now_s=now_s, spare=spare) for bucket in (self._total, target)):
             return Reason.POLICY
         self._total.take()
         target.take()
@@ -175,14 +182,14 @@ class Gate:
         self._echoes += echoes_of(check)
         return None
 
-    def admit_address(self, address: str, *, now_s: float) -> bool:
+    def admit_address(self, address: str, *, now_s: float, spare: bool = False) -> bool:
         """Whether an address may be contacted once more; if so, it is counted.
 
         Asked for every contact of a slot: where its name led, and where a redirect leads on.
         `address` is in its canonical spelling.
         """
         bucket = self._addresses.of(address, now_s=now_s)
-        allowed = bucket.has(now_s=now_s)
+        allowed = bucket.has(now_s=now_s, spare=spare)
         if allowed:
             bucket.take()
         return allowed
@@ -222,7 +229,8 @@ def _bounds(check: Check) -> tuple[tuple[str, float, float, float], ...]:
     return (
         ("interval_s", check.interval_s, lowest_s, INTERVAL_MAX_S),
         ("max_hops", check.max_hops, 1, HOPS_MAX),
-        ("confirm_after_s", len(check.confirm_after_s), 0, CONFIRMATIONS_MAX),
+        ("the number of confirm_after_s", len(check.confirm_after_s), 0, CONFIRMATIONS_MAX),
+        *(("confirm_after_s", after, 0.0, CONFIRM_AFTER_MAX_S) for after in check.confirm_after_s),
         ("timeout_s", check.timeout_s, 0.001, TIMEOUT_MAX_S),
         ("packets", check.packets, 0, PACKETS_MAX),
         ("body_cap_bytes", check.body_cap_bytes, 0, BODY_CAP_MAX),

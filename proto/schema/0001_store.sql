@@ -179,13 +179,13 @@ COMMENT ON COLUMN results.total_ms IS 'From the first step to the last byte.';
 COMMENT ON COLUMN results.cert_verify IS '0 = good, else the verification code of X.509 (10 expired, 18 self-signed, 20 issuer unknown, 62 name).';
 COMMENT ON COLUMN results.router IS 'Address that sent the ICMP error.';
 COMMENT ON COLUMN results.edge IS 'Key of the point of presence, from headers of the answer.';
-COMMENT ON COLUMN results.lateness_ms IS 'Start minus slot, by the monotonic clock.';
+COMMENT ON COLUMN results.lateness_ms IS 'Start minus the instant at which it fell due: its slot, or when it was triggered.';
 COMMENT ON COLUMN results.clock_offset_ms IS 'Coordinator minus probe, as last estimated; never used to correct a stamp silently.';
 COMMENT ON COLUMN results.clock_error_ms IS 'Bound of that estimate: half the round trip.';
 COMMENT ON COLUMN results.validity IS 'Is the row fit for use? A separate axis, never a state of the network.';
 
 COMMENT ON COLUMN results.control IS 'How the check departs from what a user does; such rows are in no cell of their component. NULL = it does not.';
-COMMENT ON COLUMN results.trigger IS 'What made the row. Only schedule is evidence and counted; a confirmation has the slot of the attempt that it repeats.';
+COMMENT ON COLUMN results.trigger IS 'What made the row. Only schedule is evidence and counted. Rows of confirmation and failure have the slot_at of the failed slot that asked for them, rows of request the instant of the request; several may share it.';
 COMMENT ON COLUMN results.page IS 'A known page that is not the service''s own: challenge or block. A fact about the answer, not a verdict.';
 COMMENT ON COLUMN results.dns_flags IS 'Flags of the answer as dig prints them, and tcp where it came by TCP.';
 COMMENT ON COLUMN results.clock_synchronised IS 'Whether the probe''s kernel believed that somebody disciplines its clock; NULL = it would not say.';
@@ -280,7 +280,7 @@ CREATE TABLE heartbeats (
 );
 COMMENT ON TABLE heartbeats IS 'What probes say of themselves.';
 
-COMMENT ON COLUMN heartbeats.overloaded_slots IS 'Slots given up since the probe started because it was too busy; each has its row not_run: overloaded.';
+COMMENT ON COLUMN heartbeats.overloaded_slots IS 'Slots given up since the probe started because it was too busy. Each has its row not_run: overloaded, but for those of one gap beyond its newest 1,000.';
 COMMENT ON COLUMN heartbeats.clock_drift_ppm IS 'How much the probe''s wall clock gains on the coordinator''s; NULL = not known yet.';
 
 CREATE TABLE clock_offsets (

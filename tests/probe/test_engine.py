@@ -60,12 +60,12 @@ class World:
         self.told_us.append(slot_at_us)
         self.running += 1
         self.most_running = max(self.running, self.most_running)
+        started_at_us = self.wall()
         try:
-            if self.script is not None:
-                return await self.script(check)
+            outcome = good(check) if self.script is None else await self.script(check)
         finally:
             self.running -= 1
-        return good(check)
+        return replace(outcome, result=replace(outcome.result, started_at_us=started_at_us))
 
     def _unsupported(self, check: Check) -> str | None:
         return "no permission" if check.kind in self.missing else None

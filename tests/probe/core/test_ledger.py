@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from probe.core.clock import ClockEstimate
-from probe.core.ledger import ClockFacts, measured, not_run
-from proto.model import Failure, Operation, Reason, Result, State, Validity
+from probe.core.ledger import ClockFacts, crashed, measured, not_run
+from proto.model import Failure, Operation, Reason, Result, State, Trigger, Validity
 from tests.fakes.ledgers import START_US, a_check, a_row
 
 GOOD_CLOCK = ClockFacts(estimate=ClockEstimate(offset_us=40, error_us=500), stepped=False)
@@ -67,3 +67,20 @@ def test_a_slot_not_run_says_nothing_of_the_target() -> None:
         Reason.OVERLOADED,
     )
     assert (row.started_at_us, row.address, row.sent, row.failure) == (None, None, 0, None)
+
+
+def test_a_row_says_what_made_it() -> None:
+    """Scheduled unless said otherwise."""
+    assert ledger(a_row()).trigger is Trigger.SCHEDULE
+    row = not_run(
+        a_check(), slot_at_us=START_US, reason=Reason.POLICY, trigger=Trigger.CONFIRMATION
+    )
+    assert row.trigger is Trigger.CONFIRMATION
+
+
+def test_a_crash_is_no_failure_of_the_target() -> None:
+    """A run that a defect of ours ended is the probe's fault."""
+    row = crashed(a_check(7), started_at_us=START_US + 5)
+    assert (row.check_no, row.state, row.started_at_us) == (7, State.MEASURED, START_US + 5)
+    assert (row.operation, row.failure) == (Operation.CONNECT, Failure.UNKNOWN)
+    assert row.validity is Validity.PROBE_FAULT

@@ -50,6 +50,20 @@ def test_one_target_is_not_asked_more_often_than_the_operator_allows() -> None:
     assert gate.admit(a_check(host="x.test"), now_s=31) is None
 
 
+def test_what_runs_beside_the_schedule_leaves_every_bucket_half_full() -> None:
+    """Of four per minute it gets two, in total as by name and by address; slots get the rest."""
+    for limits in (Limits(per_target_per_minute=4), Limits(checks_per_s=4)):
+        gate = Gate(limits, now_s=0)
+        spare = [gate.admit(a_check(), now_s=0, spare=True) for _ in range(3)]
+        assert spare == [None, None, Reason.POLICY]
+        slots = [gate.admit(a_check(), now_s=0) for _ in range(3)]
+        assert slots == [None, None, Reason.POLICY]
+    gate = Gate(Limits(per_target_per_minute=4), now_s=0)
+    contacts = [gate.admit_address("192.0.2.1", now_s=0, spare=True) for _ in range(3)]
+    assert contacts == [True, True, False]
+    assert gate.admit_address("192.0.2.1", now_s=0)
+
+
 def test_the_total_rate_is_a_policy_of_the_operator() -> None:
     """Beyond checks_per_s slots are refused whatever their targets, and a refusal costs nothing."""
     gate = Gate(Limits(checks_per_s=2), now_s=0)
@@ -115,6 +129,10 @@ def test_a_plan_that_asks_too_much_is_refused_with_reasons() -> None:
         "check check-2: interval_s is 0.001",
         "check check-3: packets is 1000",
     ]
+    nan = float("nan")
+    odd = (a_check(1, confirm_after_s=(-1.0, nan, 301.0)), a_check(2, confirm_after_s=(1.0,) * 4))
+    findings = plan_findings(Plan(version=1, checks=odd))
+    assert [text.split(" is ")[1].split(";")[0] for text in findings] == ["-1", "nan", "301", "4"]
     many = tuple(a_check(number) for number in range(CHECKS_MAX + 1))
     assert len(plan_findings(Plan(version=1, checks=many))) == 1
     assert plan_findings(Plan(version=1, checks=many[:-1])) == ()
