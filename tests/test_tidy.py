@@ -177,6 +177,7 @@ SEAMS = {
     "duckdb": ("coordinator.store", "analysis.store"),
     "icmplib": ("probe.io.icmpsocket",),
     "h11": ("probe.io.http",),
+    "h2": ("probe.io.http2wire",),
     "aiohttp": ("coordinator.web",),
 }
 """Which modules may touch a library: the one place where it could be exchanged."""

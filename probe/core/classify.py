@@ -279,9 +279,16 @@ _ALERTS_BY_ANOTHER_NAME = frozenset(
 )
 
 
+def alert_name(reason: str) -> str | None:
+    """The alert that the peer sent, by its name of RFC 8446 section 6; None: it sent none."""
+    if reason in _ALERTS_BY_ANOTHER_NAME:
+        return reason.removeprefix("TLSV1_").lower()
+    _, alert, name = reason.partition("_ALERT_")
+    return name.lower() if alert else None
+
+
 def _is_alert(facts: TlsFacts) -> bool:
-    reason = facts.reason or ""
-    return "_ALERT_" in reason or reason in _ALERTS_BY_ANOTHER_NAME
+    return alert_name(facts.reason or "") is not None
 
 
 TLS: Final[tuple[Row[TlsFacts], ...]] = (
@@ -300,6 +307,11 @@ TLS: Final[tuple[Row[TlsFacts], ...]] = (
         lambda facts: facts.verify_code is not None and facts.verify_code != 0,
         Failure.TLS_UNTRUSTED,
         "verify code: no trusted authority vouches for it",
+    ),
+    Row(
+        lambda facts: alert_name(facts.reason or "") == "protocol_version",
+        Failure.TLS_PROTOCOL,
+        "alert protocol_version: the peer speaks no version of TLS that is still in use",
     ),
     Row(_is_alert, Failure.TLS_ALERT, "the peer sent a fatal alert"),
     Row(

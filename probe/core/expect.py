@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from probe.core.address import Network, is_inside, parse_address, special_use
 from probe.core.dnswire import QTYPES, DnsFormError, parse_name
 from probe.core.endpoint import Endpoint, parse_endpoint
 from proto.model import Check, Kind
+
+HTTP_VERSIONS: Final = ("1.1", "2")
+_HASH: Final = re.compile(r"[0-9a-f]{1,64}")
 
 
 def outside(check: Check, values: Sequence[str], *, allowed: Iterable[Network]) -> tuple[str, ...]:
@@ -57,6 +62,10 @@ def why_impossible(check: Check) -> str | None:
         return "a tcp check needs a port"
     if check.port is not None and not 0 < check.port < 65536:
         return f"port is {check.port}; it must lie between 1 and 65535"
+    return _why_no_http(check) or _why_no_target(check)
+
+
+def _why_no_target(check: Check) -> str | None:
     target = check.host if check.pinned is None else check.pinned
     literal = parse_address(target)
     if check.kind is not Kind.DNS and literal is not None and literal.version != check.family:
@@ -64,6 +73,18 @@ def why_impossible(check: Check) -> str | None:
     if check.pinned is not None and literal is None:
         return f"pinned is {check.pinned!r}; it must be an address"
     return _why_not_asked(check) if literal is None or check.kind is Kind.DNS else None
+
+
+def _why_no_http(check: Check) -> str | None:
+    if check.kind not in {Kind.HTTP, Kind.TLS}:
+        return None
+    unknown = [version for version in check.http_versions if version not in HTTP_VERSIONS]
+    if unknown or not check.http_versions:
+        given = ", ".join(check.http_versions) or "empty"
+        return f"http_versions is {given}; it must be some of {', '.join(HTTP_VERSIONS)}"
+    if check.expect_sha256 is not None and not _HASH.fullmatch(check.expect_sha256):
+        return f"expect_sha256 is {check.expect_sha256!r}; it must be hex in lower case"
+    return None
 
 
 def _why_not_asked(check: Check) -> str | None:

@@ -1,4 +1,4 @@
-"""What a reply means for a check: good or which word, which edge answered, where a redirect leads.
+"""What a reply means for a check: good or which word, and where a redirect leads.
 
 Values in, values out. A slow reply is a good reply with times; a status that the plan expects is
 good whatever its number; our own body cap is never a failure.
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from probe.core.classify import Classified, Row
 from probe.core.outcome import HTTP_PORT, HTTPS_PORT, port_of
-from proto.model import Check, Failure
+from probe.core.pattern import missing_piece
+from proto.model import Check, Control, Failure
 
 # What a probe may ask: nothing that changes anything at the other end.
 METHODS: Final = ("GET", "HEAD")
 # The headers come from strangers: what is kept of them is short and printable.
-EDGE_CHARS_MAX = 64
 LOCATION_CHARS_MAX = 512
+# How much of a body a detail quotes: the beginning of a page tells people which page it is.
+QUOTED_CHARS_MAX = 60
 # Long enough for a name, a version and where to complain.
 USER_AGENT_CHARS_MAX = 200
 _NOT_SHOWN = re.compile(r"[^\x20-\x7e]")
@@ -46,11 +47,12 @@ class Reply:
     """What was answered so far. `status` None: not even the head arrived whole."""
 
     status: int | None = None
-    version: str | None = None  # "1.0", "1.1"
+    version: str | None = None  # "1.0", "1.1", "2"
     headers: tuple[tuple[str, str], ...] = ()  # names in lower case, in the order of arrival
     body: bytes = b""  # at most the cap
     complete: bool = False  # the framing says that the body is over
     capped: bool = False  # we stopped reading at our own cap, which is no fault of anybody
+    cut_by: str = ""  # HTTP/2: the frame that ended the reply early, with its error by name
 
     def header(self, name: str) -> str | None:
         """The first value of that name (lower case)."""
@@ -67,9 +69,22 @@ class HttpFacts:
     no_way_on: str | None = None  # why a redirect that should be followed was not
 
 
+def is_neutral(check: Check) -> bool:
+    """Whether the check asks an address under a name that is not its own (control C8).
+
+    Whatever is answered then is the answer: that something was, under this name, is the fact.
+    """
+    return check.control is Control.NEUTRAL_SNI
+
+
 def is_status_unexpected(facts: HttpFacts) -> bool:
     """Did a status arrive, and is it another one than the check expects?"""
-    return facts.reply.status is not None and facts.reply.status not in facts.check.expect_status
+    status = facts.reply.status
+    return (
+        status is not None
+        and not is_neutral(facts.check)
+        and (status not in facts.check.expect_status)
+    )
 
 
 def _is_body_cut(facts: HttpFacts) -> bool:
@@ -77,8 +92,17 @@ def _is_body_cut(facts: HttpFacts) -> bool:
 
 
 def _is_text_missing(facts: HttpFacts) -> bool:
-    text = facts.check.expect_body
-    return text is not None and text.encode() not in facts.reply.body
+    pattern = facts.check.expect_body
+    if pattern is None or is_neutral(facts.check):
+        return False
+    return missing_piece(pattern, facts.reply.body) is not None
+
+
+def _is_another_body(facts: HttpFacts) -> bool:
+    digits = facts.check.expect_sha256
+    if digits is None or is_neutral(facts.check):
+        return False
+    return not body_sha256(facts.reply).startswith(digits)
 
 
 # A status that is not expected stands before a body that was cut: a 503 whose text breaks off is
@@ -87,7 +111,7 @@ HTTP: Final[tuple[Row[HttpFacts], ...]] = (
     Row(
         lambda facts: facts.malformed is not None,
         Failure.HTTP_MALFORMED,
-        "what came back is not HTTP/1.x",
+        "what came back is not the HTTP that was asked for",
     ),
     Row(
         lambda facts: facts.no_way_on is not None,
@@ -102,6 +126,7 @@ HTTP: Final[tuple[Row[HttpFacts], ...]] = (
     Row(is_status_unexpected, Failure.HTTP_STATUS, "a status that the check does not expect"),
     Row(_is_body_cut, Failure.HTTP_TRUNCATED, "closed before the announced end of the body"),
     Row(_is_text_missing, Failure.HTTP_CONTENT, "the expected text is not in the body"),
+    Row(_is_another_body, Failure.HTTP_CONTENT, "the body has another hash than the expected one"),
 )
 
 
@@ -114,7 +139,7 @@ def classify_http(facts: HttpFacts) -> Classified | None:
 
 
 def describe_reply(facts: HttpFacts) -> str:
-    """The reply in one line for people."""
+    """The reply in one line for people, with what was expected instead where that differs."""
     reply = facts.reply
     said = facts.malformed or facts.no_way_on
     head = "no reply" if reply.status is None else f"{reply.status}, {len(reply.body)} bytes kept"
@@ -123,9 +148,36 @@ def describe_reply(facts: HttpFacts) -> str:
         head,
         "body capped" if reply.capped else "",
         f"to {location}" if location else "",
-        said,
+        reply.cut_by,
+        said or _expectation(facts),
     )
     return ", ".join(word for word in words if word)
+
+
+def _expectation(facts: HttpFacts) -> str:
+    """What the check expected of a reply that came, where it found something else."""
+    check, reply = facts.check, facts.reply
+    if is_status_unexpected(facts):
+        return f"expected status {' or '.join(map(str, check.expect_status)) or 'none'}"
+    if reply.status is None or _is_body_cut(facts):
+        return ""
+    if _is_text_missing(facts):
+        piece = missing_piece(check.expect_body or "", reply.body)
+        whole = "" if piece == check.expect_body else f" of {_quoted(check.expect_body or '')}"
+        return f"expected {_quoted(piece or '')}{whole}, found {_quoted_body(reply.body)}"
+    if _is_another_body(facts):
+        return f"expected sha256 {check.expect_sha256}, found {body_sha256(reply)}"
+    return ""
+
+
+def _quoted(text: str) -> str:
+    cut = "…" if len(text) > QUOTED_CHARS_MAX else ""
+    return repr(text[:QUOTED_CHARS_MAX]) + cut
+
+
+def _quoted_body(body: bytes) -> str:
+    """The beginning of a body; `repr` leaves nothing in it that would drive a terminal."""
+    return _quoted(body[: 4 * QUOTED_CHARS_MAX].decode("utf-8", "replace")) if body else "no body"
 
 
 def body_sha256(reply: Reply) -> str:
@@ -138,7 +190,7 @@ def location_of(reply: Reply) -> str | None:
     location = reply.header("location")
     if location is None or reply.status not in _REDIRECTS:
         return None
-    return _printable(location, LOCATION_CHARS_MAX)
+    return printable(location, LOCATION_CHARS_MAX)
 
 
 # --- What is asked ---------------------------------------------------------------------------
@@ -154,10 +206,11 @@ def why_not_asked(check: Check) -> str | None:
         return f"method {check.method!r} is not one of {', '.join(METHODS)}"
     if not _TARGET.fullmatch(check.path):
         return f"path {check.path!r} is not a / followed by printable ASCII without spaces"
-    try:
-        ascii_name(check.host)
-    except ValueError as error:
-        return f"host {check.host!r} is no name: {error}"
+    for field, name in (("host", check.host), ("sni", check.sni)):
+        try:
+            ascii_name(name if name is not None else check.host)
+        except ValueError as error:
+            return f"{field} {name!r} is no name: {error}"
     return None
 
 
@@ -178,6 +231,11 @@ def ascii_name(host: str) -> str:
     return name
 
 
+def name_of(check: Check) -> str:
+    """The name that a check says, in SNI and in the Host field: its host's unless told otherwise."""
+    return ascii_name(check.host if check.sni is None else check.sni)
+
+
 # --- Redirects -----------------------------------------------------------------------------------
 
 
@@ -188,7 +246,7 @@ def way_on(check: Check, reply: Reply, *, hops_before: int) -> Check | str | Non
     wanted some followed, one too many is a redirect that leads nowhere.
     """
     location = location_of(reply)
-    is_answer = location is None or reply.status in check.expect_status
+    is_answer = location is None or reply.status in check.expect_status or is_neutral(check)
     if is_answer or (check.follow_redirects == 0 and hops_before == 0):
         return None
     if check.follow_redirects == 0:
@@ -202,6 +260,9 @@ def way_on(check: Check, reply: Reply, *, hops_before: int) -> Check | str | Non
 def redirect_check(check: Check, location: str) -> Check:
     """The check of the next hop: same question, another place, nothing pinned.
 
+    Who asks under another name and is sent to that name stays with the host that was asked: the
+    name was only said, never resolved. Sent elsewhere, the check goes there under that name.
+
     Raises:
         ValueError: `location` is no place an http check can go to; the text says why.
     """
@@ -212,9 +273,11 @@ def redirect_check(check: Check, location: str) -> Check:
         raise ValueError("redirect without a host name")
     if parts.username is not None or parts.password is not None:
         raise ValueError("redirect carries credentials")
+    stays = check.sni is not None and parts.hostname == name_of(check)
     return replace(
         check,
-        host=parts.hostname,
+        host=check.host if stays else parts.hostname,
+        sni=check.sni if stays else None,
         port=parts.port or _PORTS[parts.scheme],
         use_tls=parts.scheme == "https",
         path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
@@ -230,7 +293,7 @@ def scheme_of(check: Check) -> str:
 
 def authority_of(check: Check) -> str:
     """The Host field (RFC 9110 7.2): literals of IPv6 in brackets, the usual port left out."""
-    name = ascii_name(check.host)
+    name = name_of(check)
     host = f"[{name}]" if ":" in name else name
     port = port_of(check)
     return host if port == _PORTS[scheme_of(check)] else f"{host}:{port}"
@@ -241,67 +304,6 @@ def url_of(check: Check) -> str:
     return f"{scheme_of(check)}://{authority_of(check)}{check.path}"
 
 
-# --- Edges ---------------------------------------------------------------------------------------
-# Which point of presence answered tells a fault of one edge from a fault of the platform. Every
-# delivery network says it in its own header; the first row that yields something wins, so the rows
-# that name a place stand before `via`, which often names only software.
-
-
-def _last_item(value: str) -> str:
-    """Of a list header the last entry: the hop nearest to us writes last."""
-    return value.rsplit(",", 1)[-1].strip()
-
-
-def _after_dash(value: str) -> str | None:
-    """`8f1a2b3c4d5e6f70-FRA` -> `FRA`."""
-    return value.rsplit("-", 1)[1] if "-" in value else None
-
-
-def _fastly(value: str) -> str | None:
-    """`cache-iad-kiad7000071-IAD, cache-fra-eddf8230100-FRA` -> `FRA`."""
-    last = _last_item(value)
-    return _after_dash(last) if last.startswith("cache-") else None
-
-
-def _before_colons(value: str) -> str:
-    """`fra1::iad1::abc` -> `fra1`."""
-    return value.split("::", 1)[0]
-
-
-def _bunny(value: str) -> str | None:
-    """`BunnyCDN-DE1-1047` -> `DE1-1047`."""
-    return value.removeprefix("BunnyCDN-") if value.startswith("BunnyCDN-") else None
-
-
-def _via(value: str) -> str | None:
-    """`1.1 varnish, 1.1 edge-7.example (Cache)` -> `edge-7.example` (RFC 9110 7.6.3)."""
-    words = _last_item(value).split()
-    return words[1] if len(words) > 1 else None
-
-
-EDGE_HEADERS: Final[tuple[tuple[str, str, Callable[[str], str | None]], ...]] = (
-    ("cf-ray", "cloudflare", _after_dash),
-    ("x-amz-cf-pop", "cloudfront", str.strip),
-    ("x-served-by", "fastly", _fastly),
-    ("x-vercel-id", "vercel", _before_colons),
-    ("fly-request-id", "fly", _after_dash),
-    ("x-77-pop", "cdn77", str.strip),
-    ("x-edge-location", "keycdn", str.strip),
-    ("x-served-by", "server", _last_item),
-    ("server", "bunny", _bunny),
-    ("via", "via", _via),
-)
-
-
-def edge_of(reply: Reply) -> str | None:
-    """The edge that answered as `network:place`, or None when no header says it."""
-    for name, network, place_in in EDGE_HEADERS:
-        value = reply.header(name)
-        place = place_in(value) if value is not None else None
-        if place:
-            return _printable(f"{network}:{place}", EDGE_CHARS_MAX)
-    return None
-
-
-def _printable(text: str, chars_max: int) -> str:
+def printable(text: str, chars_max: int) -> str:
+    """A stranger's text as a row keeps it: short, ASCII, without spaces."""
     return re.sub(r"[^\x21-\x7e]", "?", text)[:chars_max]

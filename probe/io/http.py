@@ -1,20 +1,22 @@
 """One HTTP request to one address, every step timed on its own: resolve, connect, tls, request, reply.
 
 The address is the one of this slot; the name goes into SNI and the Host field. GET and HEAD only,
-no cookies, no credentials, no proxy from the environment, one connection per request. A redirect is
+no cookies, no credentials, no proxy from the environment, one connection per request. Over TLS the
+check's versions of HTTP are offered and the server chooses; without TLS it is always 1.1. A redirect is
 an answer like any other; where a check wants it followed, the next place is resolved anew and judged
 by the address policy like a first one, so that no server can send a probe into its own network.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 from probe.core.draft import Draft, Elapsed, Fault, fault_of, join_hops, total_us
+from probe.core.edges import edge_of
 from probe.core.expect import why_impossible
 from probe.core.httpfacts import (
     HttpFacts,
@@ -24,20 +26,27 @@ from probe.core.httpfacts import (
     body_sha256,
     classify_http,
     describe_reply,
-    edge_of,
     is_status_unexpected,
     location_of,
+    scheme_of,
     user_agent_of,
     way_on,
     why_not_asked,
 )
 from probe.core.outcome import Outcome, not_run
+from probe.core.pages import page_of
 from probe.io.box import Toolbox
 from probe.io.httpwire import Exchange, MalformedError
 from probe.io.reach import Reached, draft_of, reach
 from probe.io.stream import Instant, StepError, elapsed_between, instant_now
-from probe.io.tls import open_session, raw_stream
+from probe.io.tls import ALPN, open_session, raw_stream
+from probe.io.tlsstream import TlsStream
 from proto.model import Check, Failure, Operation, Reason
+
+_NO_VERSION: Final = Fault(
+    Failure.TLS_PROTOCOL,
+    "the peer took up none of the versions of HTTP that were offered -> tls_protocol",
+)
 
 
 class _Session(Protocol):
@@ -52,6 +61,21 @@ class _Session(Protocol):
     async def send_all(self, data: bytes, *, operation: Operation) -> None: ...
 
     async def receive(self, *, operation: Operation) -> bytes: ...
+
+
+class _Exchange(Protocol):
+    """One request and the reader of its reply, in whichever version of HTTP."""
+
+    request_bytes: bytes
+
+    @property
+    def has_begun(self) -> bool: ...
+
+    def feed(self, data: bytes) -> bool: ...
+
+    def owed(self) -> bytes: ...
+
+    def reply(self) -> Reply: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +106,6 @@ async def _run_hop(
     why = why_not_asked(check) or why_impossible(check)
     if why is not None:
         return not_run(check, reason=Reason.POLICY, why=why), None
-    exchange = Exchange(_request(check, box), cap_bytes=check.body_cap_bytes)
     reached = await reach(check, box, deadline=deadline)
     if isinstance(reached, Outcome):
         return reached, None
@@ -90,7 +113,8 @@ async def _run_hop(
     with ExitStack() as sockets:
         sockets.callback(reached.connected.sock.close)
         session = await _open(reached, box, draft, sockets=sockets)
-        if session is None or not await _ask(session, exchange, draft):
+        exchange = None if session is None else _exchange(reached.check, box, session, draft)
+        if session is None or exchange is None or not await _ask(session, exchange, draft):
             return draft.finish(), None
         heard = await _listen(session, exchange)
     return _conclude(check, draft, heard, hops_before=hops_before)
@@ -113,7 +137,22 @@ async def _open(
     return raw_stream(reached)
 
 
-async def _ask(session: _Session, exchange: Exchange, draft: Draft) -> bool:
+def _exchange(check: Check, box: Toolbox, session: _Session, draft: Draft) -> _Exchange | None:
+    """The exchange in the version that was agreed on; None: in none that the check allows."""
+    request = _request(check, box)
+    agreed = session.alpn if isinstance(session, TlsStream) else None
+    if agreed == ALPN["2"]:
+        # A probe that is never asked for HTTP/2 shall not pay the memory of its library.
+        from probe.io.http2wire import Http2Exchange  # noqa: PLC0415 - see above
+
+        return Http2Exchange(request, scheme=scheme_of(check), cap_bytes=check.body_cap_bytes)
+    if check.use_tls and "1.1" not in check.http_versions:
+        draft.fail(Operation.TLS, _NO_VERSION)
+        return None
+    return Exchange(request, cap_bytes=check.body_cap_bytes)
+
+
+async def _ask(session: _Session, exchange: _Exchange, draft: Draft) -> bool:
     """Send the request; False when it could not be handed to the kernel."""
     try:
         await session.send_all(exchange.request_bytes, operation=Operation.REQUEST)
@@ -129,7 +168,7 @@ async def _ask(session: _Session, exchange: Exchange, draft: Draft) -> bool:
     return True
 
 
-async def _listen(session: _Session, exchange: Exchange) -> _Heard:
+async def _listen(session: _Session, exchange: _Exchange) -> _Heard:
     """Read until the reply is over, our cap is full, or something breaks."""
     asked_at = session.sent_at
     first: Instant | None = None
@@ -141,8 +180,10 @@ async def _listen(session: _Session, exchange: Exchange) -> _Heard:
         while wants_more:
             data = await session.receive(operation=Operation.REPLY)
             last = session.received_at if data else last
-            first = first or last
             wants_more = exchange.feed(data)
+            first = first or (last if exchange.has_begun else None)
+            if wants_more:
+                await _pay(session, exchange)
     except StepError as error:
         fault, last = error.fault, instant_now()
     except MalformedError as error:
@@ -154,6 +195,14 @@ async def _listen(session: _Session, exchange: Exchange) -> _Heard:
         fault=fault,
         malformed=malformed,
     )
+
+
+async def _pay(session: _Session, exchange: _Exchange) -> None:
+    """Send what HTTP/2 owes its peer. Where that fails, what the peer said last decides."""
+    owed = exchange.owed()
+    if owed:
+        with suppress(StepError):
+            await session.send_all(owed, operation=Operation.REPLY)
 
 
 def _conclude(
@@ -200,6 +249,7 @@ def _fill(draft: Draft, heard: _Heard) -> None:
         body_sha256=body_sha256(reply),
         location=location_of(reply),
         edge=edge_of(reply),
+        page=page_of(reply),
     )
     if heard.whole is not None and (reply.complete or reply.capped):
         after_first_us = max(0, heard.whole.us - (draft.row.first_byte_us or 0))

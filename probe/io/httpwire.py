@@ -1,4 +1,4 @@
-"""One request and its one reply as values: bytes in, facts out, no socket.
+"""One request and its one reply over HTTP/1.1 as values: bytes in, facts out, no socket.
 
 h11 does the grammar (RFC 9112). This file adds what a measuring client needs on top: a cap on what
 is kept, a reply that can be looked at while still incomplete, and the difference between a reply
@@ -29,7 +29,7 @@ _QUOTED_BYTES = 40  # how much of a foreign protocol's first words a detail show
 
 
 class MalformedError(Exception):
-    """The peer does not speak HTTP/1.x; the text says where it stops being that."""
+    """The peer does not speak the HTTP that was asked for; the text says where it stops doing so."""
 
 
 class Exchange:
@@ -80,6 +80,15 @@ class Exchange:
             if data:
                 raise MalformedError(str(error)) from error
             return False  # the stream ended too early: `complete` stays False
+
+    @property
+    def has_begun(self) -> bool:
+        """Did a byte of the reply arrive?"""
+        return bool(self._opening)
+
+    def owed(self) -> bytes:
+        """Nothing: HTTP/1.1 owes its peer no answers."""
+        return b""
 
     def reply(self) -> Reply:
         """Everything learned so far."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from probe.core.edges import EDGE_CHARS_MAX, edge_of
 from probe.core.expect import why_impossible
 from probe.core.httpfacts import (
-    EDGE_CHARS_MAX,
     LOCATION_CHARS_MAX,
     HttpFacts,
     Reply,
@@ -15,7 +15,6 @@ from probe.core.httpfacts import (
     body_sha256,
     classify_http,
     describe_reply,
-    edge_of,
     location_of,
     url_of,
     way_on,

@@ -197,6 +197,7 @@ TLS_CASES = [
     (TlsFacts(reason="TLSV1_ALERT_INTERNAL_ERROR"), Failure.TLS_ALERT),
     (TlsFacts(reason="SSLV3_ALERT_HANDSHAKE_FAILURE"), Failure.TLS_ALERT),
     (TlsFacts(reason="TLSV1_UNRECOGNIZED_NAME"), Failure.TLS_ALERT),
+    (TlsFacts(reason="TLSV1_ALERT_PROTOCOL_VERSION"), Failure.TLS_PROTOCOL),
     (TlsFacts(reason="WRONG_VERSION_NUMBER"), Failure.TLS_PROTOCOL),
     (TlsFacts(reason="UNSUPPORTED_PROTOCOL", verify_code=0), Failure.TLS_PROTOCOL),
     (TlsFacts(closed=True, reason="UNEXPECTED_EOF_WHILE_READING"), Failure.TLS_PROTOCOL),

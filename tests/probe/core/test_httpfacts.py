@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.core import httpfacts
 from probe.core.httpfacts import (
     HttpFacts,
     Reply,
@@ -14,7 +13,6 @@ from probe.core.httpfacts import (
     body_sha256,
     classify_http,
     describe_reply,
-    edge_of,
     location_of,
     redirect_check,
     url_of,
@@ -22,7 +20,7 @@ from probe.core.httpfacts import (
     way_on,
     why_not_asked,
 )
-from proto.model import Check, Failure, Kind
+from proto.model import Check, Control, Failure, Kind
 
 
 def check(**changes: object) -> Check:
@@ -48,6 +46,23 @@ def test_good_replies() -> None:
     assert word(check(), reply()) is None
     assert word(check(expect_status=(503, 418)), reply(418)) is None
     assert word(check(expect_body="über"), reply(body="siehe über uns".encode())) is None
+    assert word(check(expect_body="ü*u"), reply(body="siehe über uns".encode())) is None
+    assert word(check(expect_sha256="2689367b"), reply(body=b"ok")) is None
+
+
+def test_under_a_neutral_name_every_reply_is_an_answer() -> None:
+    """What the component's name would get does not matter to the control, only that it was answered."""
+    asked = check(
+        control=Control.NEUTRAL_SNI,
+        sni="n.test",
+        expect_body="x",
+        expect_sha256="00",
+        follow_redirects=3,
+    )
+    moved = reply(302, location="https://y.test/")
+    assert word(asked, moved) is None
+    assert way_on(asked, moved, hops_before=0) is None
+    assert word(asked, Reply()) is Failure.HTTP_TRUNCATED
 
 
 def test_capped_reply_is_good() -> None:
@@ -64,6 +79,8 @@ def test_capped_reply_is_good() -> None:
         (check(), reply(302, location="/"), Failure.HTTP_STATUS),
         (check(expect_status=()), reply(), Failure.HTTP_STATUS),
         (check(expect_body="alive"), reply(), Failure.HTTP_CONTENT),
+        (check(expect_body="k*o"), reply(), Failure.HTTP_CONTENT),
+        (check(expect_sha256="2689367b"), reply(body=b"OK"), Failure.HTTP_CONTENT),
     ],
 )
 def test_bad_replies(asked: Check, got: Reply, expected: Failure) -> None:
@@ -93,6 +110,38 @@ def test_reply_in_words() -> None:
         == "302, 2 bytes kept, body capped, to /x, redirect number 3 is one too many"
     )
     assert describe_reply(HttpFacts(check=check(), reply=Reply())) == "no reply"
+    cut = Reply(cut_by="RST_STREAM CANCEL")
+    assert describe_reply(HttpFacts(check=check(), reply=cut)) == "no reply, RST_STREAM CANCEL"
+
+
+LONG = "0123456789" * 9
+
+
+@pytest.mark.parametrize(
+    ("asked", "got", "said"),
+    [
+        (check(), reply(503), "expected status 200"),
+        (check(expect_status=(200, 204)), reply(500), "expected status 200 or 204"),
+        (check(expect_status=()), reply(), "expected status none"),
+        (check(expect_body="alive"), reply(), "expected 'alive', found 'ok'"),
+        (check(expect_body="o*alive"), reply(), "expected 'alive' of 'o*alive', found 'ok'"),
+        (check(expect_body="a"), reply(body=b""), "expected 'a', found no body"),
+        (check(expect_body="a"), reply(body=b"\x1b[2J\xff"), "found '\\x1b[2J\ufffd'"),
+        (check(expect_body=LONG), reply(body=b"x" * 99), f"'{LONG[:60]}'…, found '{'x' * 60}'…"),
+        (check(expect_sha256="00ff"), reply(body=b""), "expected sha256 00ff, found e3b0c44298fc"),
+    ],
+)
+def test_a_mismatch_names_what_was_expected_and_found(asked: Check, got: Reply, said: str) -> None:
+    """Who reads the detail need not look up the check, and no stranger drives the terminal."""
+    assert said in describe_reply(HttpFacts(check=asked, reply=got))
+
+
+def test_a_cut_body_is_no_wrong_body() -> None:
+    """Nothing is said of text that may just not have arrived."""
+    cut = Reply(status=200, version="1.1", body=b"o")
+    facts = HttpFacts(check=check(expect_body="ok"), reply=cut)
+    assert describe_reply(facts) == "200, 1 bytes kept"
+    assert describe_reply(HttpFacts(check=check(), reply=reply())) == "200, 2 bytes kept"
 
 
 def test_body_fingerprint() -> None:
@@ -118,6 +167,7 @@ def test_location_is_kept_short_and_printable() -> None:
         (check(use_tls=False, port=443), "x.test:443"),
         (check(host="2001:db8::1", port=8443), "[2001:db8::1]:8443"),
         (check(host="Bücher.Test."), "xn--bcher-kva.test"),
+        (check(sni="Other.test", port=8443), "other.test:8443"),
     ],
 )
 def test_host_field(asked: Check, authority: str) -> None:
@@ -140,6 +190,8 @@ def test_url() -> None:
         (check(host="a b"), "host 'a b'"),
         (check(host="x" * 64 + ".test"), "host"),
         (check(host=""), "host ''"),
+        (check(sni="a b"), "sni 'a b'"),
+        (check(sni=""), "sni ''"),
     ],
 )
 def test_checks_that_are_not_asked(asked: Check, text: str) -> None:
@@ -178,6 +230,17 @@ def test_redirect_relative() -> None:
     assert redirect_check(asked, "?q").path == "/a/b?q"
 
 
+def test_redirect_of_a_check_under_another_name() -> None:
+    """Sent to the name that it said, it stays with its host; sent elsewhere, it says that name."""
+    asked = check(follow_redirects=1, sni="other.test", port=8443)
+    for location in ("/c", "https://OTHER.test/c"):
+        stayed = redirect_check(asked, location)
+        assert (stayed.host, stayed.sni, stayed.path) == ("x.test", "other.test", "/c")
+    gone = redirect_check(asked, "https://y.test/c")
+    assert (gone.host, gone.sni) == ("y.test", None)
+    assert redirect_check(asked, "https://x.test/c").sni is None
+
+
 @pytest.mark.parametrize(
     ("location", "text"),
     [
@@ -208,49 +271,6 @@ def test_one_redirect_too_many() -> None:
     """A chain longer than the check allows is a failure of the redirect."""
     way = way_on(check(), reply(301, location="/a"), hops_before=2)
     assert way == "redirect number 3 is one too many"
-
-
-@pytest.mark.parametrize(
-    ("headers", "edge"),
-    [
-        ({"cf_ray": "8f1a2b3c4d5e6f70-FRA", "server": "cloudflare"}, "cloudflare:FRA"),
-        ({"x_amz_cf_pop": "FRA56-P3", "via": "1.1 a.cloudfront.net"}, "cloudfront:FRA56-P3"),
-        (
-            {"x_served_by": "cache-iad-kiad7000071-IAD, cache-fra-eddf8230100-FRA"},
-            "fastly:FRA",
-        ),
-        ({"x_served_by": "web-17"}, "server:web-17"),
-        ({"x_vercel_id": "fra1::iad1::abc"}, "vercel:fra1"),
-        ({"fly_request_id": "01H-fra"}, "fly:fra"),
-        ({"x_77_pop": "frankfurtDE"}, "cdn77:frankfurtDE"),
-        ({"x_edge_location": "defr"}, "keycdn:defr"),
-        ({"server": "BunnyCDN-DE1-1047"}, "bunny:DE1-1047"),
-        ({"via": "1.1 varnish, 1.1 edge-7.test (Cache)"}, "via:edge-7.test"),
-        ({"cf_ray": "noplace"}, None),
-        ({"via": "1.1"}, None),
-        ({"server": "nginx"}, None),
-        ({"x_edge_location": ""}, None),
-        ({}, None),
-        ({"x_77_pop": "a\nb" + "c" * 99}, ("cdn77:a?b" + "c" * 99)[:64]),
-    ],
-)
-def test_edges(headers: dict[str, str], edge: str | None) -> None:
-    """Each delivery network names its place in its own header; without one there is no edge."""
-    assert edge == edge_of(reply(**headers))
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([name for name, _, _ in httpfacts.EDGE_HEADERS]), st.text(max_size=30)
-        ),
-        max_size=4,
-    )
-)
-def test_no_header_breaks_the_edge(headers: list[tuple[str, str]]) -> None:
-    """Whatever strangers write, the edge is short and printable or unknown."""
-    edge = edge_of(Reply(status=200, version="1.1", headers=tuple(headers)))
-    assert edge is None or (len(edge) <= 64 and edge.isascii() and edge.isprintable())
 
 
 @given(st.text(max_size=60))
