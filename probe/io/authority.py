@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from probe.core.address import parse_address, why_barred
 from probe.core.dnswire import DnsFormError, Reply
 from probe.core.outcome import Attempt, Refusal
 from probe.core.zone import ADDRESSES_MAX, SERVERS_MAX, Delegation, ZoneServer, enclosing
@@ -120,8 +119,7 @@ async def _addresses_of(
         if reply is None:
             search.ttls_s.append(0)  # something is missing: look again soon
         for text in () if reply is None else reply.values[:ADDRESSES_MAX]:
-            address = parse_address(text)
-            why = None if address is None else why_barred(address, search.box.allowed)
+            why = search.box.why_barred(text)
             if why is not None:
                 barred.append(why)
             elif own_address(text) is not None:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from probe.core.address import Network
+from probe.core.address import Network, is_inside, parse_address, why_barred
 from probe.core.zone import Delegations
 from probe.io.icmp import Pinger
 from probe.io.resolvers import Resolvers
+from probe.io.ways import own_address
 from proto.model import Check
 
 WallClock: TypeAlias = Callable[[], int]
@@ -58,6 +59,21 @@ class Toolbox:
         """
         at_us = self.wall() if self.slot_at_us is None else self.slot_at_us
         return at_us // max(1, round(check.interval_s * 1e6))
+
+    def why_barred(self, text: str) -> str | None:
+        """Why this address must not be contacted, with the fix; None when it may.
+
+        The one door: whatever a plan, an answer or a redirect leads to is asked here before a packet
+        leaves. An address of this machine is barred like loopback, which is where it leads: what
+        listens here, or trusts what comes from here, is not for a coordinator.
+        """
+        address = parse_address(text)
+        if address is None:
+            return f"{text!r} is no address"
+        why = why_barred(address, self.allowed)
+        if why is None and own_address(text) == text and not is_inside(address, self.allowed):
+            return f"{text} is an address of this machine; add its network to allow_networks if this is meant"
+        return why
 
     def source_for(self, address: str) -> str | None:
         """The address to bind for contacting `address`, if the operator named one of its family."""

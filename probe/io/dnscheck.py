@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from probe.core.address import parse_address, why_barred
 from probe.core.endpoint import Endpoint
 from probe.core.expect import outside, server_of
 from probe.core.outcome import (
@@ -74,8 +73,7 @@ async def _whom(check: Check, box: Toolbox) -> _Whom | Outcome:
     server = server_of(check)
     if server is None:
         return _Whom(servers=box.resolvers())
-    address = parse_address(server.address)
-    why = "a scoped address" if address is None else why_barred(address, box.allowed)
+    why = box.why_barred(server.address)
     if why is not None:
         return refused(check, barred(check, f"server {server}: {why}"))
     return _within_rate(check, box, _Whom(servers=(server,)))

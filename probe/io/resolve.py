@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from probe.core.address import parse_address, why_barred
+from probe.core.address import parse_address
 from probe.core.classify import DnsFacts, classify_dns
 from probe.core.dnswire import DnsFormError
 from probe.core.outcome import OVER_RATE, Attempt, Refusal, Resolved, first_operation
@@ -101,7 +101,7 @@ def refusal_by(
 
 def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
     """One of the allowed addresses, by the number of the slot."""
-    reasons = {text: _why_barred(text, box) for text in found.addresses}
+    reasons = {text: box.why_barred(text) for text in found.addresses}
     allowed = [text for text, why in reasons.items() if why is None]
     if not allowed:
         return _barred_after(check, found, "; ".join(why for why in reasons.values() if why))
@@ -130,11 +130,6 @@ def _barred_after(check: Check, found: Resolved, why: str, *, by: str = ADDRESS_
         dns_ttl_s=found.ttl_s,
         resolve_us=found.resolve_us,
     )
-
-
-def _why_barred(text: str, box: Toolbox) -> str | None:
-    address = parse_address(text)
-    return f"{text!r} is no address" if address is None else why_barred(address, box.allowed)
 
 
 def barred(check: Check, why: str, *, by: str = ADDRESS_POLICY) -> Refusal:

@@ -117,6 +117,7 @@ async def warm_up(sock: socket.socket) -> bool:
     try:
         switch_on(sock)
         sock.bind(("127.0.0.1" if sock.family == socket.AF_INET else "::1", 0))
+        sock.connect(sock.getsockname())  # nobody else's packets are let in
         for _ in range(_WARM_UP_TRIES):
             if await _is_honest(sock):
                 return True
@@ -127,7 +128,7 @@ async def warm_up(sock: socket.socket) -> bool:
 
 async def _is_honest(sock: socket.socket) -> bool:
     sent_ns = now_ns()
-    sock.sendto(b"stamp?", sock.getsockname())
+    sock.send(b"stamp?")
     await trio.sleep(_READ_LATE_S)
     await trio.lowlevel.wait_readable(sock)
     _, ancillary, _, _ = sock.recvmsg(16, ANCILLARY_BYTES)

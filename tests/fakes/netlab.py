@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
-_UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--fork", "--kill-child")
+UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--fork", "--kill-child")
 _CLONE_NEWNET = 0x40000000
 PROBE, ROUTER, ROUTER_FAR, TARGET = "10.1.0.1", "10.1.0.254", "10.2.0.254", "10.2.0.2"
 PROBE6, ROUTER6, TARGET6 = "fd01::1", "fd01::254", "fd02::2"
@@ -70,7 +70,7 @@ def why_not() -> str | None:
     """Why this machine lets nobody make such namespaces; None when it does."""
     try:
         tried = subprocess.run(
-            [*_UNSHARE, NFT, "list", "ruleset"], capture_output=True, text=True, check=False
+            [*UNSHARE, NFT, "list", "ruleset"], capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
         return f"{error.filename} is not installed"
@@ -80,7 +80,7 @@ def why_not() -> str | None:
 def enter(story: str, *words: str) -> dict[str, Any]:
     """What the story returns, told in namespaces of its own."""
     ran = subprocess.run(
-        [*_UNSHARE, sys.executable, "-W", "error", "-m", "tests.fakes.stories", story, *words],
+        [*UNSHARE, sys.executable, "-W", "error", "-m", "tests.fakes.stories", story, *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
