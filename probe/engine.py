@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -154,15 +154,21 @@ class Engine:
 
     def _start(self, nursery: trio.Nursery) -> int:
         """Start what may start; the number of starts, at most STARTS_PER_TURN."""
-        started = 0
-        for check_no, due in list(self._waiting.items()):
-            if started == STARTS_PER_TURN:
+        started, gone, crowded = 0, [], False
+        for check_no, due in self._waiting.items():
+            # Whoever is full may have thousands waiting: to look at them all in each turn would
+            # take the time that the running ones need to end.
+            if started == STARTS_PER_TURN or self._gate.is_full:
                 break
             if not self._gate.has_room(due.slot.check):
-                self._give_way()
+                crowded = True
                 continue
-            del self._waiting[check_no]
+            gone.append(check_no)
             started += self._launch(nursery, due, self._refusal(due))
+        for check_no in gone:
+            del self._waiting[check_no]
+        if crowded or (self._waiting and self._gate.is_full):
+            self._give_way()
         return started
 
     def _start_triggered(self, nursery: trio.Nursery, *, limit: int) -> int:
@@ -170,7 +176,8 @@ class Engine:
         started = 0
         now_us = self._clocks.mono_us()
         for run in self._triggers.due(now_us, limit=limit):
-            due = _Due(Slot(run.check, run.slot_at_us), self._clocks.steps, run)
+            slot = Slot(run.check, run.slot_at_us)
+            due = _Due(slot, self._clocks.steps, run, trio.CancelScope())
             late = run.too_late(now_us) or self._waiting
             crowded = late or not self._gate.has_room(run.check)
             reason = Reason.OVERLOADED if crowded else self._refusal(due)
@@ -190,7 +197,7 @@ class Engine:
     def _give_way(self) -> None:
         """A slot has no room: what runs beside the schedule ends, and its row says so."""
         for due in self._running.values():
-            if due.run is not None:
+            if due.scope is not None:
                 due.scope.cancel()
 
     def _refusal(self, due: _Due) -> Reason | None:
@@ -214,10 +221,8 @@ class Engine:
     async def _run(self, serial: int, due: _Due) -> None:
         _beside_schedule.set(due.run is not None)
         lateness_us = self._lateness_us(due)
-        outcome = None
         try:
-            with due.scope:
-                outcome = await self._outcome(due.slot)
+            outcome = await self._outcome(due)
         finally:
             self._gate.finished(due.slot.check)
         del self._running[serial]
@@ -236,7 +241,15 @@ class Engine:
         self.lateness.add(lateness_us)
         return lateness_us
 
-    async def _outcome(self, slot: Slot) -> Outcome:
+    async def _outcome(self, due: _Due) -> Outcome | None:
+        """What came of a run; None: it gave way to the schedule."""
+        if due.scope is None:
+            return await self._supervised(due.slot)
+        with due.scope:
+            return await self._supervised(due.slot)
+        return None
+
+    async def _supervised(self, slot: Slot) -> Outcome:
         check, started_at_us = slot.check, self._clocks.wall()
         try:
             return await self._runner.run(check, slot.slot_at_us)
@@ -314,7 +327,7 @@ class _Due:
     slot: Slot
     steps: int
     run: Run | None = None  # None: scheduled
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    scope: trio.CancelScope | None = None  # of a triggered run, which may have to give way
 
     @property
     def trigger(self) -> Trigger:

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-# A plan has some thousands of checks; judging the same address anew in each slot costs 40 us.
-_REMEMBERED = 8192
+# As many as a plan may have checks, and more; judging the same address anew in each slot costs 40 us.
+_REMEMBERED = 32_768
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

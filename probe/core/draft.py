@@ -8,11 +8,12 @@ answered behind an expired certificate), but never another word.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from probe.core.classify import Classified
 from probe.core.outcome import OVER_RATE, Attempt, Outcome, validity_of
+from probe.core.rows import changed
 from proto.model import Certificate, Failure, Operation, Result, StampSource, State, Validity
 
 # From the best clock to the worst: a row is as good as the worst of its times.
@@ -82,11 +83,11 @@ class Draft:
             failure=fault.failure,
         )
         if self.row.failure is None:
-            self.row = replace(self.row, operation=operation, failure=fault.failure)
+            self.row = changed(self.row, operation=operation, failure=fault.failure)
 
     def finish(self) -> Outcome:
         """The outcome: one connection was attempted, and it is lost if a step failed."""
-        row = replace(
+        row = changed(
             self.row,
             sent=1,
             lost=0 if self.row.failure is None else 1,
@@ -136,15 +137,15 @@ def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
     """
     last = hops[-1].result
     if last.state is State.NOT_RUN and len(hops) > 1:
-        last = replace(
+        last = changed(
             hops[-2].result, operation=Operation.REPLY, failure=Failure.HTTP_REDIRECT, lost=1
         )
         if hops[-1].attempts[-1].classified_by == OVER_RATE:
-            last = replace(last, validity=Validity.PROBE_FAULT)
+            last = changed(last, validity=Validity.PROBE_FAULT)
     totals_us = [hop.result.total_us for hop in hops if hop.result.total_us is not None]
     locations = [hop.result.location for hop in hops if hop.result.location is not None]
     return Outcome(
-        result=replace(
+        result=changed(
             last,
             total_us=None if last.total_us is None else sum(totals_us),
             location=locations[-1] if locations else None,

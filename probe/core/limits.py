@@ -160,9 +160,14 @@ class Gate:
         """Checks in flight."""
         return self._running
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for any check, whatever it does."""
+        return self._running >= self._limits.concurrent
+
     def has_room(self, check: Check) -> bool:
         """Whether it may run beside what runs already; if not, the slot waits."""
-        if self._running >= self._limits.concurrent:
+        if self.is_full:
             return False
         if uses_tls(check):
             return self._running_tls < self._limits.concurrent_https

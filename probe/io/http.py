@@ -10,7 +10,7 @@ by the address policy like a first one, so that no server can send a probe into 
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import trio
@@ -35,6 +35,7 @@ from probe.core.httpfacts import (
 )
 from probe.core.outcome import Outcome, not_run
 from probe.core.pages import page_of
+from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.httpwire import Exchange, MalformedError
 from probe.io.reach import Reached, draft_of, reach
@@ -238,10 +239,10 @@ def _conclude(
 def _fill(draft: Draft, heard: _Heard) -> None:
     reply = heard.reply
     if heard.first_byte is not None:
-        draft.row = replace(draft.row, first_byte_us=heard.first_byte.us)
+        draft.row = changed(draft.row, first_byte_us=heard.first_byte.us)
     if reply.status is None:
         return
-    draft.row = replace(
+    draft.row = changed(
         draft.row,
         http_status=reply.status,
         http_version=reply.version,
@@ -253,7 +254,7 @@ def _fill(draft: Draft, heard: _Heard) -> None:
     )
     if heard.whole is not None and (reply.complete or reply.capped):
         after_first_us = max(0, heard.whole.us - (draft.row.first_byte_us or 0))
-        draft.row = replace(draft.row, total_us=total_us(draft.row, download_us=after_first_us))
+        draft.row = changed(draft.row, total_us=total_us(draft.row, download_us=after_first_us))
 
 
 def _operation_of(heard: _Heard) -> Operation:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from probe.core.draft import Draft
 from probe.core.outcome import Outcome, Refusal, Resolved, blank_row, port_of, refused
+from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.resolve import resolve
 from probe.io.tcp import Connected, connect
@@ -43,7 +44,7 @@ async def connect_again(reached: Reached, box: Toolbox) -> Reached | Refusal:
 def draft_of(reached: Reached) -> Draft:
     """The row so far: an address, a connection, and the kernel's round trip of its handshake."""
     connected, resolved = reached.connected, reached.resolved
-    row = replace(
+    row = changed(
         blank_row(reached.check, resolved=resolved),
         connect_us=connected.connect_us,
         retransmits=connected.retransmits,

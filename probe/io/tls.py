@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ssl
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Final
 
 import trio
@@ -23,6 +22,7 @@ import trio
 from probe.core.draft import Draft, Elapsed, total_us
 from probe.core.httpfacts import is_neutral, name_of, why_not_asked
 from probe.core.outcome import Outcome, Refusal, not_run
+from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.reach import Reached, connect_again, draft_of, reach
 from probe.io.stream import StampedStream, StepError, elapsed_between, instant_now
@@ -105,7 +105,7 @@ async def open_session(
         peer = await session.handshake()
     except BadCertificateError as error:
         draft.fail(Operation.TLS, error.fault, session.elapsed)
-        draft.row = replace(draft.row, cert_verify=error.verify_code, tls_us=session.elapsed.us)
+        draft.row = changed(draft.row, cert_verify=error.verify_code, tls_us=session.elapsed.us)
         return await _look(reached, box, draft, sockets=sockets)
     except StepError as error:
         draft.fail(Operation.TLS, error.fault, elapsed_between(started, instant_now()))
@@ -113,7 +113,7 @@ async def open_session(
     if neutral:
         _note_peer(draft, peer, session.elapsed, "handshake completed, whatever the certificate")
         return session
-    draft.row = replace(draft.row, cert_verify=0)
+    draft.row = changed(draft.row, cert_verify=0)
     _note_peer(draft, peer, session.elapsed, "handshake completed, certificate verified")
     return session
 
@@ -163,9 +163,9 @@ def _note_peer(draft: Draft, peer: Peer, elapsed: Elapsed, sentence: str) -> Non
         classified_by=sentence,
         detail=" ".join(word for word in (peer.version, peer.cipher, peer.alpn) if word),
     )
-    draft.row = replace(draft.row, tls_us=elapsed.us, tls_version=peer.version)
+    draft.row = changed(draft.row, tls_us=elapsed.us, tls_version=peer.version)
     if peer.certificate is not None:
-        draft.row = replace(draft.row, cert_sha256=peer.certificate.sha256)
+        draft.row = changed(draft.row, cert_sha256=peer.certificate.sha256)
         draft.certificates.append(peer.certificate)
 
 
@@ -182,5 +182,5 @@ async def run_tls(check: Check, box: Toolbox) -> Outcome:
         sockets.callback(reached.connected.sock.close)
         session = await open_session(reached, box, draft, sockets=sockets)
     if session is not None:
-        draft.row = replace(draft.row, total_us=total_us(draft.row))
+        draft.row = changed(draft.row, total_us=total_us(draft.row))
     return draft.finish()

@@ -34,20 +34,18 @@ from tests.bench.ground import BEHIND
 from tests.bench.workload import Clock, Findings, Kept, Workload
 
 FOUND: Final = "found.json"
-LIMITS: Final = Limits(checks_per_s=1e6, per_target_per_minute=1e6)
-"""No rate; as many at once as any probe runs."""
 
 
 class Vantage:
     """The wiring of probe.app without identity and link."""
 
-    def __init__(self, box: Toolbox, spool: Spool) -> None:
+    def __init__(self, box: Toolbox, spool: Spool, *, concurrent: int) -> None:
         self.rows: list[Kept] = []
         self.outbox = Outbox(spool)
         self.engine = Engine(
             "bench",
             clocks=Clocks(box.wall),
-            limits=LIMITS,
+            limits=Limits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=concurrent),
             runner=Runner(run=self._run_check, unsupported=self._unsupported),
             keep=self._keep,
         )
@@ -70,7 +68,7 @@ async def measure(work: Workload) -> Findings:
     async with open_toolbox(settings, wall=wall_us()) as box:
         disk = OsDisk(Path(work.directory) / "spool")
         spool = Spool(disk, settings=Settings().spool, now_us=box.wall())
-        vantage = Vantage(box, spool)
+        vantage = Vantage(box, spool, concurrent=work.concurrent)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(vantage.outbox.run)
             nursery.start_soon(vantage.engine.run)

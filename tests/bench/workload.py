@@ -36,6 +36,7 @@ class Workload:
     warmup_s: float = 1.0
     interval_s: float = 10.0
     packets: int = 1
+    concurrent: int = 200
     clock: Clock = Clock.KERNEL
     ca_file: str = ""
     directory: str = ""

@@ -166,3 +166,15 @@ def test_a_literal_is_counted_once_for_one_contact() -> None:
     for now_s in (0, 60, 120):
         assert gate.admit(check, now_s=now_s) is None
         assert gate.admit_address("192.0.2.1", now_s=now_s)
+
+
+def test_a_full_gate_has_room_for_nothing() -> None:
+    """With as many running as may run the gate is full, and one that ends makes room again."""
+    gate = Gate(Limits(concurrent=1), now_s=0.0)
+    check = a_check(1)
+    assert not gate.is_full
+    assert gate.admit(check, now_s=0.0) is None
+    assert gate.is_full
+    assert not gate.has_room(check)
+    gate.finished(check)
+    assert not gate.is_full
