@@ -325,7 +325,9 @@ ONLINE: Final = (
 def test_without_icmp_rights_doctor_and_check_end_with_9() -> None:
     """Both name the setting that forbids it, and the line that permits it."""
     assert 9 in documented()
-    script = f'{ONLINE}; exec "$@"'
+    # Without the capability too: a raw socket would do in the place of a datagram one.
+    drop = "setpriv --bounding-set -net_raw --inh-caps -net_raw"
+    script = f'{ONLINE}; exec {drop} "$@"'
     target = ("icmp://127.0.0.1", "--allow-network", "127.0.0.0/8")
     doctor = run(apart("--net", script=script, words=command("probe", "doctor")))
     check = run(apart("--net", script=script, words=command("probe", "check", *target)))

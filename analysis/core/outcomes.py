@@ -36,6 +36,7 @@ SLOW_MIN_HISTORY: Final = 4
 SLOW_MIN_CONTROLS: Final = 3  # as many as the source axis asks for
 MAD_TO_SIGMA: Final = 1.4826  # for a normal distribution
 
+# Traces are not here: they show a way, and are in no cell.
 OUTCOMES: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.ICMP: ("reply", "highrtt", "loss", "unreach"),
     Kind.TCP: ("ok", "slow", "timeout", "rst", "unreach"),

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from proto.model import Failure, Kind, Operation, Role
+from analysis.core.outcomes import OUTCOMES
+from proto.model import Failure, Operation, Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column(name="service", sort="text", required=True),
     Column(name="component", sort="text", required=True),
     Column(name="role", sort="word", words=_words(list(Role))),
-    Column(name="kind", sort="word", required=True, words=_words(list(Kind))),
+    Column(name="kind", sort="word", required=True, words=_words(list(OUTCOMES))),
     Column(name="family", sort="word", words=("4", "6")),
     Column(name="address", sort="text"),
     Column(name="target_asn", sort="whole", low=0, high=_ASN),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import duckdb
 
+from analysis.core.outcomes import OUTCOMES
 from analysis.core.taxonomy import Level, VerdictClass
 from analysis.core.verdict import Evidence, Verdict
 from analysis.store.questions import PARAMETER, ask, question
@@ -73,7 +74,7 @@ def _networks(
     None where there is nothing to count: a fault that is mild everywhere passes the mark in no
     network, and "0 of 12" under a verdict would read as though nobody had seen it.
     """
-    rests_on = sorted(kind.value for kind in RESTS_ON.get(said, frozenset(Kind)))
+    rests_on = sorted(kind.value for kind in RESTS_ON.get(said, frozenset(OUTCOMES)))
     asked = {**values, "kinds": rests_on, "count_slow": said in SLOWNESS_COUNTS}
     hit, networks = ask(con, "networks_hit", asked)[0]
     if not hit:

@@ -81,7 +81,7 @@ def test_local_failures_never_count(kind: Kind, failure: Failure) -> None:
         assert named(kind, operation, failure) is None
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(OUTCOMES))
 def test_every_word_has_a_meaning(kind: Kind) -> None:
     """No combination of step and failure raises, and none reads as good or slow."""
     for failure in Failure:
