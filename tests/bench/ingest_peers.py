@@ -55,7 +55,7 @@ async def _serve(store_file: Path, probe_id: str, check_nos: Sequence[int]) -> N
         return (await done).value.encode()
 
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(put)
+    handler: Any = grpc.unary_unary_rpc_method_handler(put)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bench.Peer", {"Put": handler}),)
     )
@@ -94,7 +94,7 @@ async def _call_all(port: int, rows: Sequence[Result]) -> None:
     moved = (replace(r, slot_at_us=now_us, started_at_us=now_us) for r in rows)
     waiting = iter([report_to_wire(Report((row,))) for row in moved])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        put = channel.unary_unary(METHOD)
+        put: Any = channel.unary_unary(METHOD)
 
         async def work() -> None:
             for body in waiting:
