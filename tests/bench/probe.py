@@ -46,7 +46,7 @@ FLOORS: Final[dict[str, tuple[tuple[str, str, float], ...]]] = {
         ("ttfb_error_p99", "<=", 60),
     ),
     "mixed": (
-        ("mixed_carried", ">=", 0.99 * PROMISED_PER_S),
+        ("mixed_carried", ">=", PROMISED_PER_S),
         ("mixed_lateness_p99", "<", LATENESS_MS),
         ("mixed_false_failures", "==", 0),
     ),
