@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,11 +49,11 @@ class EchoPeers:
 
     def finish(self) -> dict[str, list[Said]]:
         """Wait for both and take what they printed."""
-        fping = list(_fping_said(self._output(self._fping)))
+        fping = list(fping_said(self._output(self._fping)))
         ping = [
             said
             for target, process in self._pings.items()
-            for said in _ping_said(target, self._output(process))
+            for said in ping_said(target, self._output(process))
         ]
         return {"fping": fping, "ping": ping}
 
@@ -64,17 +64,19 @@ class EchoPeers:
             end(process)
 
 
-def _fping_said(output: str) -> Iterator[Said]:
+def fping_said(output: str) -> Iterator[Said]:
+    """The round trips in what fping printed."""
     for address, number, ms in _FPING.findall(output):
         yield Said(address, int(number), float(ms) * 1000)
 
 
-def _ping_said(target: str, output: str) -> Iterator[Said]:
+def ping_said(target: str, output: str) -> Iterator[Said]:
+    """The round trips in what ping printed of one target."""
     for number, ms in _PING.findall(output):
         yield Said(target, int(number) - 1, float(ms) * 1000)
 
 
-def errors_us(said: list[Said], truth: Truth) -> list[float]:
+def errors_us(said: Iterable[Said], truth: Truth) -> list[float]:
     """How far each printed time lies from the truth."""
     found: list[float] = []
     for one in said:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Final
 from tests.bench.blackbox import drive, running_blackbox
 from tests.bench.contract import Bench, over_rounds, percentile, say
 from tests.bench.ground import Ground
-from tests.bench.running import run_vantage
+from tests.bench.running import ROOT, run_vantage
 from tests.bench.workload import PEER_BLOCK, Findings, Workload, mixed
 
 PROMISED_PER_S: Final = 1800.0
@@ -138,14 +140,20 @@ def measure_echoes(bench: Bench, ground: Ground, *, rounds: int, seconds: float)
     """Echo requests per second of one core's time, through the whole engine, beside fping's."""
     single: list[float] = []
     triple: list[float] = []
+    bare: list[float] = []
     fping: list[float] = []
     for number in range(rounds):
         say(f"echoes: round {number + 1} of {rounds}")
         single.append(_echoes_per_core(ground, packets=1, seconds=seconds))
         triple.append(_echoes_per_core(ground, packets=3, seconds=seconds))
+        bare.append(_bare_per_core(ground, seconds=seconds))
         fping.append(_fping_per_core(ground))
-        say(f"  {single[-1]:.0f}/s alone, {triple[-1]:.0f}/s by threes, fping {fping[-1]:.0f}/s")
+        say(
+            f"  {single[-1]:.0f}/s alone, {triple[-1]:.0f}/s by threes, "
+            f"{bare[-1]:.0f}/s without the engine, fping {fping[-1]:.0f}/s"
+        )
     peers = {"fping": over_rounds(fping, "echoes/s")}
+    bench.add("icmp_socket_echoes_per_core", over_rounds(bare, "echoes/s"))
     bench.add("icmp_single_echoes_per_core", over_rounds(single, "echoes/s"))
     bench.add("icmp_echoes_per_core", over_rounds(triple, "echoes/s", peers=peers))
 
@@ -164,6 +172,21 @@ def _echoes_per_core(ground: Ground, *, packets: int, seconds: float) -> float:
     if found is None:
         raise RuntimeError("the echoes could not be run; the vantage's words are above")
     return sum(row.sent for row in found.run if row.failure is None) / found.cpu_s
+
+
+def _bare_per_core(ground: Ground, *, seconds: float) -> float:
+    process = ground.popen(
+        [sys.executable, "-m", "tests.bench.pinger", str(seconds)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    output, _ = process.communicate(timeout=seconds + 60)
+    if process.returncode:
+        raise RuntimeError("the shared socket alone failed; its traceback is above")
+    told = json.loads(output)
+    if told["lost"]:
+        say(f"  the shared socket alone lost {told['lost']} of {told['answered']} echoes")
+    return float(told["answered"]) / float(told["cpu_s"])
 
 
 def _fping_per_core(ground: Ground) -> float:

@@ -100,7 +100,7 @@ class Recorder:
         dropped = struct.unpack("=II", raw)[1]
         if dropped:
             raise RuntimeError(f"the recorder missed {dropped} packets: give it a larger ring")
-        builder = _Builder()
+        builder = PacketPairs()
         for at_ns, packet in self._packets():
             builder.take(at_ns, packet)
         return builder.truth
@@ -117,7 +117,7 @@ class Recorder:
                 yield sec * 1_000_000_000 + nsec, packet
 
 
-class _Builder:
+class PacketPairs:
     """Pairs packets as they come."""
 
     def __init__(self) -> None:
