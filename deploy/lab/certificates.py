@@ -34,6 +34,7 @@ class Flavour(StrEnum):
 
     GOOD = "good"
     EXPIRED = "expired"
+    NOT_YET_VALID = "not-yet-valid"
     WRONG_NAME = "wrong-name"
     SELF_SIGNED = "self-signed"
     UNTRUSTED = "untrusted"
@@ -77,7 +78,7 @@ def issue(authority: Authority, name: str, *, flavour: Flavour, now: datetime) -
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = _issuer(authority, name, key, flavour=flavour, now=now)
     shown = FOREIGN_NAME if flavour is Flavour.WRONG_NAME else name
-    shift = -(VALID_FOR + 2 * BACKDATED) if flavour is Flavour.EXPIRED else timedelta(0)
+    shift = _SHIFTS.get(flavour, timedelta(0))
     builder = _builder(
         _name(shown),
         issuer.certificate.subject if issuer.key is not key else _name(shown),
@@ -129,6 +130,13 @@ def open_shop(directory: Path, *, now_us: int) -> CertificateShop:
     shop = CertificateShop(create_authority("Lab Web CA", now=now), directory, now)
     shop.ca_file.write_bytes(shop.authority.pem)
     return shop
+
+
+# How far the validity lies from where it should: all of it in the past, or all of it to come.
+_SHIFTS: Final = {
+    Flavour.EXPIRED: -(VALID_FOR + 2 * BACKDATED),
+    Flavour.NOT_YET_VALID: 2 * BACKDATED,
+}
 
 
 def _issuer(

@@ -21,6 +21,7 @@ FORMERR: Final = 1
 SERVFAIL: Final = 2
 NXDOMAIN: Final = 3
 REFUSED: Final = 5
+YXDOMAIN: Final = 6
 
 FLAG_REPLY: Final = 0x8000
 FLAG_AUTHORITATIVE: Final = 0x0400
@@ -70,6 +71,7 @@ class Answer:
     answers: tuple[Record, ...] = ()
     authority: tuple[Record, ...] = ()
     authoritative: bool = False
+    missing_bytes: int = 0  # left out at the end, as by a broken server
 
 
 def read_question(message: bytes) -> Question:
@@ -109,7 +111,8 @@ def write_reply(
     limit = min(max(question.edns_bytes or PLAIN_UDP_BYTES, PLAIN_UDP_BYTES), EDNS_UDP_BYTES)
     if not over_tcp and 12 + len(question.raw) + len(body) + len(tail) > limit:
         flags, body, counts[1], counts[2] = flags | FLAG_TRUNCATED, b"", 0, 0
-    return struct.pack("!6H", question.ident, flags, *counts) + question.raw + body + tail
+    whole = struct.pack("!6H", question.ident, flags, *counts) + question.raw + body + tail
+    return whole[: len(whole) - answer.missing_bytes]
 
 
 def format_error(message: bytes) -> bytes | None:

@@ -16,6 +16,10 @@ from deploy.lab import dns_wire as wire
 TTL_S: Final = 4
 
 
+#: What a malformed reply lacks at its end: the option record of EDNS and a part of an address.
+MISSING_BYTES: Final = 13
+
+
 class DnsMode(StrEnum):
     """How an authoritative server misbehaves."""
 
@@ -26,6 +30,8 @@ class DnsMode(StrEnum):
     WRONG = "wrong"  # every address is the argument
     SLOW = "slow"  # the argument is a delay in seconds
     EMPTY = "empty"
+    MALFORMED = "malformed"  # the reply breaks off inside its last record
+    YXDOMAIN = "yxdomain"  # an rcode that no name server gives to a question
 
 
 RCODES: Final[Mapping[DnsMode, int]] = {
@@ -33,6 +39,7 @@ RCODES: Final[Mapping[DnsMode, int]] = {
     DnsMode.SERVFAIL: wire.SERVFAIL,
     DnsMode.REFUSED: wire.REFUSED,
     DnsMode.EMPTY: wire.NOERROR,
+    DnsMode.YXDOMAIN: wire.YXDOMAIN,
 }
 
 
@@ -104,4 +111,6 @@ def misbehave(fault: Misbehaviour, honest: wire.Answer) -> wire.Answer:
         wanted = "AAAA" if ":" in fault.argument else "A"
         lies = tuple(replace(r, data=fault.argument) for r in honest.answers if r.rtype == wanted)
         return replace(honest, answers=lies or honest.answers)
+    if fault.mode is DnsMode.MALFORMED:
+        return replace(honest, missing_bytes=MISSING_BYTES)
     return honest

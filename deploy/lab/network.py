@@ -244,6 +244,14 @@ class Network:
         """Take a withdrawal back."""
         self.reroute(replace(self.links, withdrawn=self.links.withdrawn - systems))
 
+    def detour(self, detours: frozenset[tuple[str, str, str]]) -> None:
+        """Configure routes as (machine, prefix, neighbour), whatever was there before."""
+        self.reroute(replace(self.links, detours=self.links.detours | detours))
+
+    def straighten(self, detours: frozenset[tuple[str, str, str]]) -> None:
+        """Take configured routes back."""
+        self.reroute(replace(self.links, detours=self.links.detours - detours))
+
     def reroute(self, links: Links) -> None:
         """Bring every table to what `routes` says for these links."""
         self.links = links

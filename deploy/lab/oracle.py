@@ -86,6 +86,7 @@ class Disturbance:
             links=Links(
                 down=self.links.down | other.links.down,
                 withdrawn=self.links.withdrawn | other.links.withdrawn,
+                detours=self.links.detours | other.links.detours,
             ),
             bottlenecks=self.bottlenecks + other.bottlenecks,
             streams=self.streams + other.streams,

@@ -33,10 +33,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """Which links are down (as unordered pairs) and which networks have withdrawn their prefixes."""
+    """Which links are down (as unordered pairs) and which networks have withdrawn their prefixes.
+
+    `detours` are routes that somebody configured: (machine, prefix, the neighbour it goes to).
+    """
 
     down: frozenset[frozenset[str]] = frozenset()
     withdrawn: frozenset[int] = frozenset()
+    detours: frozenset[tuple[str, str, str]] = frozenset()
 
     def is_up(self, a: str, b: str) -> bool:
         """Is the link between two machines up?"""
@@ -48,7 +52,14 @@ ALL_UP: Final = Links()
 
 def routes(topology: Topology, links: Links = ALL_UP) -> dict[str, tuple[Route, ...]]:
     """The table of every machine, without what the kernel adds by itself (its own links)."""
-    return {name: tuple(_table(topology, links, name)) for name in topology.machines}
+    return {name: tuple(_with_detours(topology, links, name)) for name in topology.machines}
+
+
+def _with_detours(topology: Topology, links: Links, name: str) -> Iterator[Route]:
+    """A configured route stands in the place of the one that the policy would have."""
+    own = {prefix: via for machine, prefix, via in links.detours if machine == name}
+    yield from (route for route in _table(topology, links, name) if route.prefix not in own)
+    yield from (Route(prefix, via) for prefix, via in own.items())
 
 
 def _table(topology: Topology, links: Links, name: str) -> Iterator[Route]:

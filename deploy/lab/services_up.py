@@ -142,7 +142,7 @@ def start_services(ground: Ground, directory: Path, *, seed: int) -> Services:
     shop = open_shop(directory / "certificates", now_us=wall_clock_us())
     services = Services(ground, directory, shop)
     try:
-        _start_names(services, seed)
+        start_names(services, seed=seed)
         for machine, served in catalogue.by_machine(ground.topology).items():
             services.web[machine] = _start_web(services, machine, served)
         services.start_live()
@@ -177,7 +177,8 @@ def _start_web(services: Services, machine: str, served: Sequence[Served]) -> We
     return start_web(ground.place(machine), directory, sites, listen=listen, shop=services.shop)
 
 
-def _start_names(services: Services, seed: int) -> None:
+def start_names(services: Services, *, seed: int) -> None:
+    """Start the authoritative servers and the resolvers."""
     ground, known = services.ground, zones(services.ground)
     authorities = ground.topology.names(Part.NAMESERVER)
     for machine in authorities:

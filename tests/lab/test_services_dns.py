@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.query
@@ -144,6 +145,7 @@ def test_resolver_answers_from_the_authority(names: Names) -> None:
         (DnsMode.NXDOMAIN, dns.rcode.NXDOMAIN),
         (DnsMode.SERVFAIL, dns.rcode.SERVFAIL),
         (DnsMode.REFUSED, dns.rcode.REFUSED),
+        (DnsMode.YXDOMAIN, dns.rcode.YXDOMAIN),
     ],
 )
 def test_each_mode_says_its_code(
@@ -167,6 +169,13 @@ def test_wrong_answer_replaces_every_address(names: Names, broken: Callable[...,
     broken(DnsMode.WRONG, "x.test", "203.0.113.66")
     assert texts(ask(names.authority)) == ["203.0.113.66"]
     assert texts(ask(names.authority, qtype="AAAA")) == ["2001:db8::10"]
+
+
+def test_a_malformed_reply_cannot_be_read(names: Names, broken: Callable[..., None]) -> None:
+    """A reply that breaks off belongs to its question and is no message."""
+    broken(DnsMode.MALFORMED)
+    with pytest.raises(dns.exception.FormError):
+        ask(names.authority)
 
 
 def test_fault_of_another_zone_changes_nothing(names: Names, broken: Callable[..., None]) -> None:

@@ -105,6 +105,7 @@ def test_flag_file_breaks_one_site_and_not_the_other(platform: Platform) -> None
     ("flavour", "complaint"),
     [
         (Flavour.EXPIRED, "certificate has expired"),
+        (Flavour.NOT_YET_VALID, "certificate is not yet valid"),
         (Flavour.WRONG_NAME, "Hostname mismatch"),
         (Flavour.SELF_SIGNED, "self-signed certificate"),
         (Flavour.UNTRUSTED, "self-signed certificate in certificate chain"),

@@ -39,6 +39,9 @@ FAULTS: dict[str, Callable[[Network], Fault]] = {
     "target cut": lambda n: scopes.target_cut(n, "x"),
     "prefix cut": lambda n: scopes.target_cut(n, "x", prefix=X_PREFIX),
     "withdrawn": lambda n: single.withdraw(n, system="x"),
+    "routing loop": lambda n: single.loop(
+        n, between=("ac01", "tr1"), toward=("x-live",), verdict_class="upstream"
+    ),
     "both uplinks down": lambda n: single.link_down(
         n, ("x-border", "tr1"), ("x-border", "tr2"), verdict_class="target_network"
     ),

@@ -157,6 +157,24 @@ def link_down(
     )
 
 
+def loop(
+    network: Network, *, between: tuple[str, str], toward: tuple[str, ...], verdict_class: str
+) -> Fault:
+    """Two neighbouring routers hand what is for these destinations to each other until it dies."""
+    network.topology.link(*between)
+    one, other = between
+    prefixes = prefixes_toward(network.topology, toward)
+    ways = {(one, prefix, other) for prefix in prefixes}
+    ways |= {(other, prefix, one) for prefix in prefixes}
+    return network_fault(
+        network,
+        Disturbance(links=Links(detours=frozenset(ways))),
+        verdict_class=verdict_class,
+        where=f"{one}<->{other}",
+        mechanism=f"routing loop toward {', '.join(toward)}",
+    )
+
+
 def withdraw(network: Network, *, system: str, verdict_class: str = "target_network") -> Fault:
     """A network takes back its announcements: nobody has a route to it."""
     asn = network.topology.system_named(system).asn

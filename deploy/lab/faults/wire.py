@@ -102,6 +102,9 @@ def _linked(network: Network, links: Links) -> Iterator[None]:
         if links.withdrawn:
             network.withdraw(links.withdrawn)
             stack.callback(network.announce, links.withdrawn)
+        if links.detours:
+            network.detour(links.detours)
+            stack.callback(network.straighten, links.detours)
         yield
 
 
