@@ -6,7 +6,6 @@ A story sets the scene, runs real checks, and returns rows as plain values for i
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -17,48 +16,14 @@ import trio
 from probe.io.ways import way_to
 from tests.fakes import netlab
 from tests.fakes.echo_stories import ECHO_STORIES
-from tests.fakes.netlab import TARGET, TARGET6, batch, rules, sysctl
-from tests.fakes.scenes import PORT, Row, all_ways, icmp, scene, tcp, told_at_once
+from tests.fakes.netlab import TARGET, TARGET6, batch, rules
+from tests.fakes.scenes import Row, all_ways, icmp, scene, tcp, told_at_once
 
 
 async def healthy() -> Row:
     """Nothing is wrong."""
     async with scene() as box:
         return await all_ways(box)
-
-
-async def closed() -> Row:
-    """Nobody listens on the port."""
-    async with scene() as box:
-        return {"tcp4": await tcp(box, port=1), "tcp6": await tcp(box, TARGET6, port=1)}
-
-
-REJECTS: Final = {
-    "rejected": ("port-unreachable", "port-unreachable"),
-    "prohibited": ("admin-prohibited", "admin-prohibited"),
-    "host_unreachable": ("host-unreachable", "addr-unreachable"),
-    "net_unreachable": ("net-unreachable", "no-route"),
-}
-
-
-async def rejects() -> Row:
-    """The router answers for the target, in each of its ways."""
-    found: Row = {}
-    async with scene() as box:
-        for word, (how4, how6) in REJECTS.items():
-            rules(
-                f"ip daddr {TARGET} reject with icmp {how4}\n"
-                f"ip6 daddr {TARGET6} reject with icmpv6 {how6}"
-            )
-            found[word] = await all_ways(box, timeout_s=2.5)
-    return found
-
-
-async def reset_by_router() -> Row:
-    """The router forges a reset to the SYN."""
-    async with scene() as box:
-        rules(f"tcp dport {PORT} reject with tcp reset")
-        return {"tcp4": await tcp(box), "tcp6": await tcp(box, TARGET6)}
 
 
 async def silent() -> Row:
@@ -73,16 +38,6 @@ async def echo_filtered() -> Row:
     async with scene() as box:
         rules("icmp type echo-request drop\nicmpv6 type echo-request drop")
         return await all_ways(box, timeout_s=0.5)
-
-
-async def looping() -> Row:
-    """A prefix that router and target send to each other."""
-    async with scene() as box:
-        batch(f"route add 10.3.0.0/24 via {TARGET}", machine="router")
-        batch(f"-6 route add fd03::/64 via {TARGET6}", machine="router")
-        sysctl("net/ipv4/ip_forward", "1", machine="target")
-        sysctl("net/ipv6/conf/all/forwarding", "1", machine="target")
-        return await all_ways(box, "10.3.0.1", "fd03::1", timeout_s=2.5)
 
 
 async def nobody_on_the_link() -> Row:
@@ -102,35 +57,15 @@ async def nobody_on_the_link() -> Row:
 
 
 async def local_routes() -> Row:
-    """This machine's own table forbids the way."""
+    """This machine's own table leads nowhere."""
     async with scene() as box:
-        for kind, number in (("unreachable", 4), ("prohibit", 5), ("blackhole", 6)):
+        for kind, number in (("unreachable", 4), ("blackhole", 6)):
             batch(f"route add {kind} 10.{number}.0.0/24")
             batch(f"-6 route add {kind} fd0{number}::/64")
-        found: Row = {
+        return {
             kind: await all_ways(box, f"10.{number}.0.1", f"fd0{number}::1")
-            for kind, number in (("unreachable", 4), ("prohibit", 5), ("blackhole", 6))
+            for kind, number in (("unreachable", 4), ("blackhole", 6))
         }
-        batch("link set p0 down")
-        return {**found, "link_down": await all_ways(box)}
-
-
-async def local_firewall() -> Row:
-    """This machine's own firewall swallows what leaves."""
-    async with scene() as box:
-        rules(f"ip daddr {TARGET} icmp type echo-request drop", machine=None, hook="output")
-        return {"icmp4": await icmp(box)}
-
-
-async def out_of_ports() -> Row:
-    """All local ports to this destination are taken."""
-    async with scene() as box:
-        sysctl("net/ipv4/ip_local_port_range", "40000 40001")
-        held = [socket.create_connection((TARGET, PORT)) for _ in range(2)]
-        row = await tcp(box)
-        for sock in held:
-            sock.close()
-        return {"tcp4": row}
 
 
 async def behind_a_gateway() -> Row:
@@ -144,8 +79,8 @@ async def behind_a_gateway() -> Row:
 STORIES: Final[dict[str, Callable[[], Awaitable[Row]]]] = {
     story.__name__: story
     for story in (
-        *(healthy, closed, rejects, reset_by_router, silent, echo_filtered, looping),
-        *(nobody_on_the_link, local_routes, local_firewall, out_of_ports, behind_a_gateway),
+        *(healthy, silent, echo_filtered),
+        *(nobody_on_the_link, local_routes, behind_a_gateway),
     )
 }
 
