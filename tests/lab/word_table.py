@@ -6,16 +6,13 @@ reason.
 
 from __future__ import annotations
 
-import socket
 from typing import Final
 
 from deploy.lab.faults.network import blackhole, loop, reset
-from deploy.lab.faults.scopes import local_firewall
 from deploy.lab.rules import Action, Stage
 from proto.model import Failure, Kind, Operation
-from tests.fakes.stationed import out_of_descriptors
 from tests.lab import word_local
-from tests.lab.word_bench import TARGET, VANTAGE, Scene
+from tests.lab.word_bench import TARGET, Scene
 from tests.lab.word_rows import (
     ACCESS,
     ADMIN_PROHIBITED,
@@ -52,7 +49,7 @@ from tests.lab.word_rows import (
     rejecting,
     rows,
 )
-from tests.lab.word_tools import curl, dig, fping, mtr, openssl, ping, starved_curl
+from tests.lab.word_tools import curl, dig, fping, mtr, openssl, ping
 
 REPLY, TLS, CONNECT, RESOLVE, ECHO = (
     Operation.REPLY,
@@ -62,10 +59,6 @@ REPLY, TLS, CONNECT, RESOLVE, ECHO = (
     Operation.ECHO,
 )
 WAITS = (0.5, 2.2)  # a check that is given 0.6 s and hears nothing
-AT_ONCE = (0.0, 0.5)  # the call itself fails
-
-#: fping that waited for nothing: no request left.
-AT_ONCE_IN_VAIN = r"\A(?!(?s:.*)timed out)(?s:.*)100%"
 
 #: Words without a row of the table, and why.
 UNDRIVEN: Final = {
@@ -339,67 +332,4 @@ SERVERS: Final = {
     ),
 }
 
-LOCAL: Final = {
-    "own-link-down": Scene(
-        fault=word_local.own_link_down,
-        rows=network_rows(
-            Failure.LOCAL_NO_ROUTE,
-            (curl(7, "Immediate connect fail .*: Network is unreachable"),),
-            (ping("Network is unreachable", exit_code=2),),
-            seconds=AT_ONCE,
-        ),
-    ),
-    "own-route-prohibited": Scene(
-        fault=word_local.forbidden_route,
-        rows=network_rows(
-            Failure.LOCAL_DENIED,
-            (curl(7, "Immediate connect fail .*: Permission denied"),),
-            (fping(AT_ONCE_IN_VAIN),),
-            seconds=AT_ONCE,
-        ),
-    ),
-    # IPv6 swallows what its own firewall drops: only IPv4 can know.
-    "own-firewall": Scene(
-        fault=lambda b: local_firewall(b.network, VANTAGE),
-        rows=rows(
-            *(Failure.LOCAL_DENIED, ECHO, Kind.ICMP, fping(AT_ONCE_IN_VAIN)),
-            families=(4,),
-            seconds=AT_ONCE,
-        ),
-    ),
-    "no-free-ports": Scene(
-        fault=word_local.no_free_ports,
-        rows=rows(
-            *(Failure.LOCAL_NO_PORT, CONNECT, Kind.TCP),
-            curl(7, "Cannot assign requested address"),
-            seconds=AT_ONCE,
-        ),
-    ),
-    "no-free-descriptors": Scene(
-        around=out_of_descriptors,
-        rows=rows(*(Failure.LOCAL_NO_BUFFER, CONNECT, Kind.TCP, starved_curl(7)), seconds=AT_ONCE),
-    ),
-    # IPv6 does not hear of a queue below it that has no room: only IPv4 can know.
-    "own-queue-full": Scene(
-        fault=word_local.full_queue,
-        rows=rows(
-            *(Failure.LOCAL_NO_BUFFER, ECHO, Kind.ICMP, ping("No buffer space")),
-            families=(4,),
-            seconds=AT_ONCE,
-        ),
-    ),
-    "forbidden-ipv4": Scene(
-        forbidden=socket.AF_INET,
-        rows=rows(
-            *(Failure.LOCAL_NO_FAMILY, CONNECT, Kind.TCP, curl(7)), families=(4,), seconds=AT_ONCE
-        ),
-    ),
-    "forbidden-ipv6": Scene(
-        forbidden=socket.AF_INET6,
-        rows=rows(
-            *(Failure.LOCAL_NO_FAMILY, CONNECT, Kind.TCP, curl(7)), families=(6,), seconds=AT_ONCE
-        ),
-    ),
-}
-
-SCENES: Final[dict[str, Scene]] = {**NETWORK, **NAMES, **SERVERS, **LOCAL}
+SCENES: Final[dict[str, Scene]] = {**NETWORK, **NAMES, **SERVERS, **word_local.LOCAL}
