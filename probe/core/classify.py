@@ -64,6 +64,7 @@ class NetworkFacts:
     own: str | None = None  # our address on that way, where known
     gateway: str | None = None  # the next hop, where `asked` is not on a link of ours
     immediate: bool = False  # the call itself failed: nothing left this machine
+    overdue: bool = False  # the time was over before anything could leave
     datagram: bool = False  # a UDP exchange, where an ICMP port unreachable is how a host says no
 
 
@@ -147,6 +148,11 @@ NETWORK: Final[tuple[Row[NetworkFacts], ...]] = (
         lambda facts: facts.icmp is not None,
         Failure.UNKNOWN,
         "ICMP error of a type and code that no row knows",
+    ),
+    Row(
+        _all(lambda facts: facts.errno is None, lambda facts: facts.overdue),
+        Failure.LOCAL_OVERLOAD,
+        "this machine stood still until there was no time left to ask in",
     ),
     Row(
         _all(lambda facts: facts.errno is None, lambda facts: facts.operation is Operation.RESOLVE),

@@ -188,7 +188,7 @@ class Pinger:
         flight.requests.append(request)
         flight.unanswered += 1
         if now >= leave_by:
-            flight.answer(request, _OVERLOADED)
+            flight.answer(request, _not_sent(destination, None))
             return
         if seq is None:
             flight.answer(request, _not_sent(destination, errno.EBUSY))
@@ -348,15 +348,6 @@ _SILENCE: Final = EchoAnswer(
 )
 
 
-_OVERLOADED: Final = EchoAnswer(
-    rtt_us=None,
-    stamp_source=None,
-    failure=Failure.LOCAL_OVERLOAD,
-    sentence="not sent: this machine stood still until its time was over -> local_overload",
-    sent=False,
-)
-
-
 def _failed(facts: NetworkFacts) -> EchoAnswer:
     decided = classify_network(facts)
     return EchoAnswer(
@@ -372,5 +363,11 @@ def _failed(facts: NetworkFacts) -> EchoAnswer:
 
 def _not_sent(destination: str, number: int | None) -> EchoAnswer:
     return _failed(
-        NetworkFacts(operation=Operation.ECHO, errno=number, asked=destination, immediate=True)
+        NetworkFacts(
+            operation=Operation.ECHO,
+            errno=number,
+            asked=destination,
+            immediate=True,
+            overdue=number is None,
+        )
     )

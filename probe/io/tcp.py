@@ -2,8 +2,9 @@
 
 The round trip comes from TCP_INFO, not from the moment our loop noticed: under load the two differ
 by milliseconds. A SYN that was sent again makes the kernel's figure millisecond-grained, which the
-row says (`coarse`). When the deadline passes, the socket is asked once more: a connection that the
-kernel completed in time was our lateness, not the network's silence.
+row says (`coarse`); how long the handshake took then follows from when the kernel last heard the
+peer. When the deadline passes, the socket is asked once more: a connection that the kernel completed
+in time was our lateness, not the network's silence.
 
 Never `open_tcp_stream`: it races addresses and families, and a check is about one of them.
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -35,7 +36,7 @@ _TCP_INFO_BYTES: Final = 232
 _UNSET: Final = frozenset({0, 0xFFFFFFFF})
 # Offsets in struct tcp_info: the state is the first byte, from byte 8 on 32-bit words.
 _U32 = struct.Struct("=I")
-_RTT_AT, _TOTAL_RETRANS_AT, _MIN_RTT_AT = 68, 100, 148
+_LAST_ACK_RECV_AT, _RTT_AT, _TOTAL_RETRANS_AT, _MIN_RTT_AT = 56, 68, 100, 148
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Connected:
     rtt_us: int
     retransmits: int  # SYNs sent again
     stamp_source: StampSource
-    connect_us: int  # the kernel's round trip, or with retransmits our own clock
+    connect_us: int  # the kernel's round trip; with retransmits from the first SYN to the answer
     attempts: tuple[Attempt, ...]
 
 
@@ -57,6 +58,7 @@ class TcpInfo:
     connected: bool
     rtt_us: int | None
     retransmits: int | None
+    heard_ago_us: int | None  # since the last segment from the peer, millisecond-grained
 
 
 async def connect(
@@ -103,11 +105,21 @@ async def _connect(
     else:
         immediate = True
     info = tcp_info(sock)
-    if number == 0 and info.connected:
+    allowed_us = round((deadline - started) * 1e6)
+    if number == 0 and info.connected and not _came_late(info, allowed_us):
         return _connected(sock, address, info, started)
     icmp = errqueue.take_icmp(sock)
     facts = _facts(address, number or None, icmp=icmp, immediate=immediate)
+    facts = replace(facts, overdue=allowed_us <= 0)
     return _refusal(facts, started=started, retransmits=info.retransmits)
+
+
+def _came_late(info: TcpInfo, allowed_us: int) -> bool:
+    """Whether a connection that stands by now did not when its time was over.
+
+    Where a SYN was sent again the kernel does not say exactly, and the doubt is the peer's.
+    """
+    return info.rtt_us is not None and not info.retransmits and 0 < allowed_us < info.rtt_us
 
 
 def _facts(
@@ -141,6 +153,7 @@ def _elapsed_us(started: float) -> int:
 def _connected(sock: socket.socket, address: str, info: TcpInfo, started: float) -> Connected:
     elapsed_us = _elapsed_us(started)
     retransmits = info.retransmits or 0
+    since_first_syn_us = max(info.rtt_us or 0, elapsed_us - (info.heard_ago_us or 0))
     if info.rtt_us is None:
         rtt_us, clock = elapsed_us, StampSource.USER
     else:
@@ -160,7 +173,7 @@ def _connected(sock: socket.socket, address: str, info: TcpInfo, started: float)
         rtt_us=rtt_us,
         retransmits=retransmits,
         stamp_source=clock,
-        connect_us=elapsed_us if retransmits else rtt_us,
+        connect_us=since_first_syn_us if retransmits else rtt_us,
         attempts=(attempt,),
     )
 
@@ -190,12 +203,14 @@ def tcp_info(sock: socket.socket) -> TcpInfo:
     try:
         raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
-        return TcpInfo(connected=_has_peer(sock), rtt_us=None, retransmits=None)
+        return TcpInfo(connected=_has_peer(sock), rtt_us=None, retransmits=None, heard_ago_us=None)
+    heard_ago_ms = _word(raw, _LAST_ACK_RECV_AT)
     rtts = (_word(raw, _MIN_RTT_AT), _word(raw, _RTT_AT))
     return TcpInfo(
         connected=raw[0] not in _NOT_CONNECTED,
         rtt_us=next((rtt for rtt in rtts if rtt is not None and rtt not in _UNSET), None),
         retransmits=_word(raw, _TOTAL_RETRANS_AT),
+        heard_ago_us=None if heard_ago_ms is None else heard_ago_ms * 1000,
     )
 
 

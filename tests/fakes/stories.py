@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Final
@@ -17,7 +18,7 @@ from probe.io.ways import way_to
 from tests.fakes import netlab
 from tests.fakes.echo_stories import ECHO_STORIES
 from tests.fakes.netlab import TARGET, TARGET6, batch, rules
-from tests.fakes.scenes import Row, all_ways, icmp, scene, tcp, told_at_once
+from tests.fakes.scenes import PORT, Row, all_ways, icmp, scene, tcp, told_at_once
 
 
 async def healthy() -> Row:
@@ -68,6 +69,23 @@ async def local_routes() -> Row:
         }
 
 
+async def a_syn_lost() -> Row:
+    """The way swallows every first SYN; the second time our loop stands still meanwhile."""
+    async with scene() as box:
+        rules(f"tcp dport {PORT} tcp flags & (syn | ack) == syn numgen inc mod 2 < 1 drop")
+        calm = await tcp(box)
+        found: list[Row] = []
+
+        async def note() -> None:
+            found.append(await tcp(box))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(note)
+            await trio.lowlevel.checkpoint()
+            threading.Event().wait(1.6)
+        return {"calm": calm, "stalled": found[0]}
+
+
 async def behind_a_gateway() -> Row:
     """The way out as the kernel would take it."""
     async with scene():
@@ -80,7 +98,7 @@ STORIES: Final[dict[str, Callable[[], Awaitable[Row]]]] = {
     story.__name__: story
     for story in (
         *(healthy, silent, echo_filtered),
-        *(nobody_on_the_link, local_routes, behind_a_gateway),
+        *(nobody_on_the_link, local_routes, a_syn_lost, behind_a_gateway),
     )
 }
 

@@ -88,6 +88,15 @@ def test_this_machines_own_routes_are_local(tell: Tell, kind: str) -> None:
     assert {row["validity"] for row in rows.values()} == {"probe_fault"}
 
 
+@pytest.mark.parametrize("loop", ["calm", "stalled"])
+def test_a_lost_syn_is_counted_and_timed_by_the_kernel(tell: Tell, loop: str) -> None:
+    """One SYN sent again after a second; how late our loop looks is no part of the time."""
+    row = tell("a_syn_lost")[loop]
+    assert (row["failure"], row["retransmits"], row["stamp_source"]) == (None, 1, "coarse")
+    assert 950_000 < row["connect_us"] < 1_300_000
+    assert row["rtt_us_max"] < 100_000
+
+
 def test_the_way_out_names_the_gateway(tell: Tell) -> None:
     """Off our links there is a gateway, of either family; on them and here there is none."""
     assert tell("behind_a_gateway") == {

@@ -10,7 +10,7 @@ import trio
 
 from probe.core.outcome import Refusal
 from probe.io import stamps
-from probe.io.tcp import Connected, connect, tcp_info
+from probe.io.tcp import Connected, TcpInfo, _came_late, connect, tcp_info
 from proto.model import Failure, Operation, StampSource
 
 
@@ -88,6 +88,32 @@ async def test_a_full_accept_queue_is_silence_with_retransmits() -> None:
         filler.connect(("127.0.0.1", port_of(sock)))
         found = await refused("127.0.0.1", port_of(sock), timeout_s=1.4)
     assert (found.failure, found.retransmits) == (Failure.TIMEOUT, 1)
+
+
+async def test_what_was_begun_too_late_is_no_silence_of_the_peers() -> None:
+    """The time was over before the SYN could leave: this machine stood still."""
+    with listener(backlog=0) as sock, socket.socket() as filler:
+        filler.connect(("127.0.0.1", port_of(sock)))
+        found = await refused("127.0.0.1", port_of(sock), timeout_s=-1.0)
+    assert found.failure is Failure.LOCAL_OVERLOAD
+
+
+@pytest.mark.parametrize(
+    ("rtt_us", "retransmits", "allowed_us", "late"),
+    [
+        (900, 0, 1000, False),
+        (1100, 0, 1000, True),
+        (1100, 1, 1000, False),
+        (1100, 0, -1, False),
+        (None, 0, 1000, False),
+    ],
+)
+def test_a_round_trip_longer_than_allowed_is_late(
+    rtt_us: int | None, retransmits: int, allowed_us: int, late: bool
+) -> None:
+    """The kernel's round trip decides; where it cannot, the doubt is the peer's."""
+    info = TcpInfo(connected=True, rtt_us=rtt_us, retransmits=retransmits, heard_ago_us=0)
+    assert _came_late(info, allowed_us) == late
 
 
 async def test_a_connection_made_in_time_counts_though_we_look_late() -> None:

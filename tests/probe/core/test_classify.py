@@ -100,6 +100,8 @@ NETWORK_CASES = [
     (facts(errno.EPIPE), Failure.RESET, "reset, noticed by a write"),
     (facts(errno.ETIMEDOUT), Failure.TIMEOUT, "the kernel gave up"),
     (facts(None), Failure.TIMEOUT, "silence"),
+    (facts(None, overdue=True), Failure.LOCAL_OVERLOAD, "no time was left to ask in"),
+    (facts(errno.ECONNREFUSED, overdue=True), Failure.REFUSED, "an answer counts nevertheless"),
     (facts(None, operation=Operation.RESOLVE), Failure.DNS_TIMEOUT, "a silent resolver"),
     (facts(errno.EPROTO, (4, 12, 0)), Failure.UNKNOWN, "parameter problem"),
     (facts(errno.EXDEV), Failure.UNKNOWN, "an errno of no network"),
