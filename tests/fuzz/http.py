@@ -20,6 +20,7 @@ from probe.core.httpfacts import (
     way_on,
     why_not_asked,
 )
+from probe.core.pages import BLOCK, CHALLENGE, page_of
 from probe.io.httpwire import Exchange, MalformedError
 from proto.model import Check, Kind
 
@@ -98,6 +99,7 @@ def _holds(check: Check, heard: Heard) -> None:
     )
     classify_http(facts)
     describe_reply(facts)
+    assert page_of(reply) in {None, CHALLENGE, BLOCK}
     hops = 0
     while isinstance(way, Check):
         hops += 1

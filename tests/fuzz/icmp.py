@@ -12,7 +12,7 @@ import struct
 from typing import cast
 
 from probe.core.classify import NetworkFacts, classify_network, describe_network
-from probe.core.icmpwire import TOKEN_BYTES, echo_request, read_echo
+from probe.core.icmpwire import TOKEN_BYTES, echo_request, read_echo, without_ip_header
 from probe.io import errqueue, stamps
 from proto.model import Failure, Operation
 
@@ -44,8 +44,10 @@ def attempt(data: bytes) -> None:
         return
     family = 6 if data[0] & 1 else 4
     quote, content = data[2 : 2 + data[1]], data[2 + data[1] :]
-    packet = read_echo(quote, family)
-    if packet is not None:
+    for packet in (read_echo(quote, family), read_echo(without_ip_header(quote), 4)):
+        if packet is None:
+            continue
+        assert 0 <= packet.ident < 65536
         assert 0 <= packet.seq < 65536
         assert len(packet.token) <= TOKEN_BYTES
     queue = cast("socket.socket", Queue(quote, content, family))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fuzz import dns, http, icmp, plan, report
+from tests.fuzz import dns, http, http2, icmp, plan, report
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpus" / "fuzz"
 
@@ -28,6 +28,7 @@ TARGETS = {
     "dns": Target(dns.attempt, dns.seeds),
     "icmp": Target(icmp.attempt, icmp.seeds),
     "http": Target(http.attempt, http.seeds),
+    "http2": Target(http2.attempt, http2.seeds),
     "plan": Target(plan.attempt, plan.seeds, plan.mutate),
     "report": Target(report.attempt, report.seeds, report.mutate),
 }
