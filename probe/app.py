@@ -20,7 +20,7 @@ import trio
 from probe.core.outcome import Outcome
 from probe.engine import Engine, Runner
 from probe.exits import Exit, ProbeError
-from probe.io import vitals
+from probe.io import privileges, vitals
 from probe.io.clock import Clocks, synchronised, wall_us
 from probe.io.disk import OsDisk, Spool, SpoolError
 from probe.io.outbox import Outbox
@@ -160,6 +160,7 @@ async def run_probe(
     Raises ProbeError when the probe is not enrolled or its state cannot be used.
     """
     log = structlog.get_logger("probe")
+    become = None if settings.user is None else privileges.account(settings.user)
     identity = state.identity()
     notifier = vitals.notifier(environment)
     toolbox_settings = ToolboxSettings(
@@ -171,6 +172,8 @@ async def run_probe(
     )
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_toolbox(toolbox_settings, wall=wall_us(settings.clock_offset_s)) as box:
+            if privileges.give_back(become) == 0:
+                log.warning("runs_as_root", fix='set user = "soundings-probe" in probe.toml')
             probe = Probe(state, identity, settings, box)
             probe.plans.restore()
             log.info("started", probe_id=identity.endpoint.probe_id, state=str(state.path))

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -84,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(act=_enrol)
     one = _command(commands, "run", "Measure and report until stopped.", _RUN)
     _state_options(one)
+    one.add_argument(
+        "--user", metavar="NAME", help="become this user (default `user` of probe.toml)"
+    )
     one.set_defaults(act=_run)
     one = _command(commands, "check", "Run one check from here and explain it.", explain.EXAMPLES)
     explain.add_arguments(one)
@@ -145,6 +149,8 @@ def _enrol(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     settings = _settings(args)
+    if args.user is not None:
+        settings = replace(settings, user=args.user)
     state = StateDirectory(args.state)
     try:
         trio.run(lambda: run_probe(state, settings, environment=os.environ))

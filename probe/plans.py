@@ -1,7 +1,9 @@
 """The plan in force: verified, kept on disk, applied while running.
 
 A plan that is not signed by the pinned CA, does not parse, or asks for what no plan may ask is
-refused whole, with its reason in the log, and the one in force goes on.
+refused whole, with its reason in the log, and the one in force goes on. So is one that is older than
+that by its number and by its time of issue: somebody sends an old plan again. Older by one of them is
+taken: a coordinator restored from a backup counts anew, and one whose clock was repaired goes back.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import structlog
 import trio
 from google.protobuf.message import DecodeError
 
-from probe.core.limits import plan_findings
+from probe.core.limits import is_replay, plan_findings
 from probe.exits import ProbeError
 from probe.io import trust
 from probe.io.state import StateDirectory
@@ -70,6 +72,10 @@ class PlanBook:
             plan = plan_from_wire(signed.plan)
         except WireError as error:
             return self._refuse(source, str(error))
+        if is_replay(plan, in_force=self.plan):
+            return self._refuse(
+                source, f"version {plan.version} was issued before the one in force"
+            )
         findings = plan_findings(plan)
         if findings:
             return self._refuse(source, "; ".join(findings[:5]))

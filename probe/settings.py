@@ -4,6 +4,7 @@ resolvers = ["192.0.2.53"]         # empty = /etc/resolv.conf
 allow_networks = ["10.0.0.0/8"]    # what the address policy would refuse
 ca_file = "/etc/ssl/extra.pem"     # trust these authorities instead of the system's
 source_address = "192.0.2.7"       # send from here
+user = "soundings-probe"           # started as root: become this user once all is open
 tx_stamps = false                  # true: echo requests are stamped as they leave, too
 clock_offset_s = 0.0               # drills: shifts the wall clock of this process only
 [limits]
@@ -59,6 +60,7 @@ class Settings:
     allow_networks: tuple[str, ...] = ()
     ca_file: str | None = None
     source_address: str | None = None
+    user: str | None = None
     tx_stamps: bool = False
     clock_offset_s: float = 0.0
     limits: Limits = field(default_factory=Limits)
@@ -197,6 +199,7 @@ _TOP: Final[Mapping[str, _Rule]] = {
         _is_network, 'give a list of networks without host bits, such as ["10.0.0.0/8"]'
     ),
     "ca_file": (_text, "give the path of a PEM file"),
+    "user": (_text, "give the name of a user of this machine"),
     "source_address": (_address, 'give one address of this machine, such as "192.0.2.7"'),
     "tx_stamps": (_switch, "give true or false"),
     "clock_offset_s": _number(-CLOCK_OFFSET_MAX_S, CLOCK_OFFSET_MAX_S),

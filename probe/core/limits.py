@@ -52,6 +52,18 @@ CONFIRMATIONS_MAX: Final = 3
 CONFIRM_AFTER_MAX_S: Final = 300.0
 """Later than this an attempt confirms nothing of the one that failed."""
 
+TEXT_MAX: Final = 2048
+"""Characters in any one text of a check: a long path with its query."""
+
+ITEMS_MAX: Final = 512
+"""Entries in any one list of a check."""
+
+FLUSH_MIN_S: Final = 0.05
+"""Every flush is a write to the disk of whoever hosts this."""
+
+PACE_MAX_S: Final = 3600.0
+"""A report or a heartbeat that waits longer is as good as lost."""
+
 TARGETS_MAX: Final = 50_000
 """Buckets kept at a time; full ones are forgotten first, since a new one starts full too."""
 
@@ -206,6 +218,11 @@ class Gate:
         self._echoes -= echoes_of(check)
 
 
+def is_replay(plan: Plan, *, in_force: Plan) -> bool:
+    """Whether an old plan came again: older by its number and by its signed time of issue."""
+    return plan.version < in_force.version and plan.issued_at_us < in_force.issued_at_us
+
+
 def plan_findings(plan: Plan) -> tuple[str, ...]:
     """Why a plan as a whole is refused; empty = it may run within the limits."""
     numbers = [check.check_no for check in plan.checks]
@@ -226,7 +243,41 @@ def plan_findings(plan: Plan) -> tuple[str, ...]:
         for name, value, low, high in _bounds(check)
         if not low <= value <= high
     )
+    findings.extend(
+        f"check {check.check_id[:80]}: {name} has {size} characters or entries; {most} at most are taken"
+        for check in plan.checks
+        for name, size, most in _sizes(check)
+        if size > most
+    )
+    findings.extend(
+        f"plan: {name} is {value:g}; {low:g} to {PACE_MAX_S:g} is run"
+        for name, value, low in (
+            ("heartbeat_s", plan.heartbeat_s, 0.0),
+            ("flush_s", plan.flush_s, FLUSH_MIN_S),
+        )
+        if not low <= value <= PACE_MAX_S
+    )
     return tuple(findings)
+
+
+_TEXTS: Final = (
+    *("check_id", "host", "path", "method", "expect_body", "qtype", "server", "pinned", "sni"),
+    "expect_sha256",
+)
+_LISTS: Final = ("expect_status", "expect_answers", "http_versions", "on_failure")
+
+
+def _sizes(check: Check) -> tuple[tuple[str, int, int], ...]:
+    """How long each text and list of a check is, and may be."""
+    return (
+        *((name, len(getattr(check, name) or ""), TEXT_MAX) for name in _TEXTS),
+        *((name, len(getattr(check, name)), ITEMS_MAX) for name in _LISTS),
+        *(
+            (name, len(text), TEXT_MAX)
+            for name in ("expect_answers", "http_versions")
+            for text in getattr(check, name)
+        ),
+    )
 
 
 def _bounds(check: Check) -> tuple[tuple[str, float, float, float], ...]:

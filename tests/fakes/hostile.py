@@ -225,6 +225,7 @@ def _story(place: Path) -> dict[str, Any]:
         told = {
             "elapsed_s": time.monotonic() - begun,
             "sockets": _sockets(process.pid),
+            "limits": Path(f"/proc/{process.pid}/limits").read_text(encoding="ascii"),
             "status": Path(f"/proc/{process.pid}/status").read_text(encoding="ascii"),
         }
     return {

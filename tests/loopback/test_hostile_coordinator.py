@@ -106,3 +106,13 @@ def test_the_policy_has_one_door() -> None:
 def _asks(text: str) -> bool:
     """Whether a source calls the policy itself, not the toolbox's door."""
     return re.search(r"(?<![.\w])why_barred\(", text) is not None
+
+
+def test_a_running_probe_has_no_rights_and_can_gain_none(seen: dict[str, Any]) -> None:
+    """Started with every capability of its namespace: none is left, and no way back to one."""
+    status = dict(line.split(":\t", 1) for line in seen["status"].splitlines() if ":\t" in line)
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[kind], 16) == 0, kind
+    assert (status["NoNewPrivs"], status["Umask"]) == ("1", "0077")
+    assert re.search(r"Max core file size +0 +0 ", seen["limits"])
+    assert "event=runs_as_root" in seen["log"]

@@ -102,3 +102,18 @@ async def test_a_plan_that_cannot_be_kept_is_followed_all_the_same(tmp_path: Pat
     await book.book.adopt(AUTHORITY.sign(PLAN))
     assert book.followed == [PLAN]
     assert book.state.read(FILE) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "issued_at_us", "taken"),
+    [(2, 90, False), (2, 110, True), (4, 90, True), (3, 100, True), (2, 100, True)],
+)
+async def test_an_old_plan_does_not_come_again(
+    tmp_path: Path, version: int, issued_at_us: int, taken: bool
+) -> None:
+    """Older by number and by time of issue is a replay; a restored or corrected coordinator is not."""
+    book = Book(tmp_path)
+    await book.book.adopt(AUTHORITY.sign(replace(PLAN, version=3, issued_at_us=100)))
+    again = replace(PLAN, version=version, issued_at_us=issued_at_us)
+    await book.book.adopt(AUTHORITY.sign(again))
+    assert (book.book.plan == again) == taken

@@ -178,3 +178,15 @@ def test_a_full_gate_has_room_for_nothing() -> None:
     assert not gate.has_room(check)
     gate.finished(check)
     assert not gate.is_full
+
+
+def test_a_plan_cannot_fill_memory_or_wear_out_the_disk() -> None:
+    """Every text and list has an end, and reports and heartbeats a pace."""
+    long = {"host": "h" * 2049, "path": "/" + "p" * 2048, "expect_body": "b" * 2049}
+    wide = {"on_failure": (1,) * 513, "expect_answers": ("a" * 2049,)}
+    plan = Plan(version=1, checks=(a_check(1, **long, **wide),), flush_s=0.0, heartbeat_s=1e6)
+    found = " ".join(plan_findings(plan))
+    for name in (*long, *wide, "flush_s", "heartbeat_s"):
+        assert f" {name} " in found, name
+    most = a_check(1, host="h" * 2048, on_failure=(1,) * 512)
+    assert plan_findings(Plan(version=1, checks=(most,), flush_s=0.05)) == ()
