@@ -16,7 +16,6 @@ import trio
 from probe import doctor, explain
 from probe.app import run_probe, version
 from probe.exits import Exit, ProbeError
-from probe.io import enrol
 from probe.io.clock import wall_us
 from probe.io.state import DEFAULT_STATE, StateDirectory
 from probe.settings import Settings, load_settings
@@ -133,6 +132,8 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _enrol(args: argparse.Namespace) -> int:
+    from probe.io import enrol  # noqa: PLC0415  # a running probe does without, see probe.io.seal
+
     settings = _settings(args)
     enrolled = enrol.enrol(
         StateDirectory(args.state),

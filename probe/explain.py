@@ -25,7 +25,6 @@ from probe.core.limits import PACKETS_MAX
 from probe.core.outcome import Outcome
 from probe.exits import Exit
 from probe.io.clock import wall_us
-from probe.io.leaf import read_leaf
 from probe.io.state import DEFAULT_STATE
 from probe.settings import Settings, load_settings
 from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_check
@@ -206,6 +205,8 @@ def _check(args: argparse.Namespace) -> tuple[Check, int]:
 
 def _explained(check: Check, outcome: Outcome, box: Toolbox) -> Explained:
     """The run with the config in force, every value with its origin where it is a default."""
+    from probe.io.leaf import read_leaf  # noqa: PLC0415  # a running probe never needs it
+
     settings = box.settings
     resolvers = ", ".join(str(server) for server in box.resolvers())
     config = (

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from probe.core.limits import is_replay, plan_findings
 from probe.exits import ProbeError
-from probe.io import trust
+from probe.io import seal
 from probe.io.state import StateDirectory
 from proto.codec import plan_from_wire
 from proto.gen import plan_pb2
@@ -66,7 +66,7 @@ class PlanBook:
     def _take(self, signed: plan_pb2.SignedPlan, *, source: str) -> bool:
         # Read each time: a renewal may have brought the next authority in the meantime.
         ca_pem = self._state.read("ca.pem") or b""
-        if not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=ca_pem):
+        if not seal.plan_is_signed(signed.plan, signed.signature, ca_pem=ca_pem):
             return self._refuse(source, "its signature is not by a CA of ca.pem")
         try:
             plan = plan_from_wire(signed.plan)

@@ -24,6 +24,7 @@ from probe.exits import Exit, ProbeError
 from probe.io import renewal, trust
 from probe.io.clock import clock_note, utc
 from probe.io.link import CHANNEL_OPTIONS, split_endpoint
+from probe.io.seal import SERVER_NAME
 from probe.io.state import Endpoint, Identity, StateDirectory
 from proto.gen import enrolment_pb2, enrolment_pb2_grpc
 
@@ -176,7 +177,7 @@ def _server_chain(host: str, port: int) -> tuple[bytes, ...]:
     context.set_alpn_protocols(["h2"])
     with (
         socket.create_connection((host, port), TIMEOUT_S) as raw,
-        context.wrap_socket(raw, server_hostname=trust.SERVER_NAME) as wrapped,
+        context.wrap_socket(raw, server_hostname=SERVER_NAME) as wrapped,
     ):
         return _unverified_chain(wrapped)
 

@@ -25,7 +25,7 @@ import grpc
 import trio
 
 from probe.exits import Exit, ProbeError
-from probe.io import trust
+from probe.io.seal import SERVER_NAME
 from probe.io.state import Identity
 from proto.gen import fleet_pb2, fleet_pb2_grpc
 from proto.model import SoundingsError
@@ -40,7 +40,7 @@ CLOSE_S: Final = 2.0
 """Grace for the reader thread after a cancel; the longest seen was 66 ms."""
 
 CHANNEL_OPTIONS: Final = (
-    ("grpc.ssl_target_name_override", trust.SERVER_NAME),
+    ("grpc.ssl_target_name_override", SERVER_NAME),
     ("grpc.use_local_subchannel_pool", 1),  # no connection shared with an earlier session
     ("grpc.enable_http_proxy", 0),  # an http_proxy of the environment is not for us
     ("grpc.enable_retries", 0),  # the session decides what is sent again

@@ -13,7 +13,6 @@ import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from cryptography import x509
@@ -30,13 +29,12 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from probe.exits import Exit, ProbeError
+from probe.io.seal import Lifetime
 
 TOKEN_PREFIX: Final = "snd1_"  # noqa: S105  # the public beginning of a token, not one
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 20
 _PIN_BYTES: Final = 20
-SERVER_NAME: Final = "soundings-coordinator"
-"""What every coordinator's certificate is also named, whatever its address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,26 +128,6 @@ def plan_is_signed(plan: bytes, signature: bytes, *, ca_pem: bytes) -> bool:
                 continue
             return True
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetime:
-    """When a certificate is valid."""
-
-    begins_at: datetime
-    ends_at: datetime
-
-    def begun(self, now: datetime) -> bool:
-        """False before its time: by far most often this machine's clock is wrong."""
-        return now >= self.begins_at
-
-    def ended(self, now: datetime) -> bool:
-        """Whether the coordinator would refuse it without saying why."""
-        return now >= self.ends_at
-
-    def renewal_due(self, now: datetime) -> bool:
-        """From half life on: the other half is for coordinators that are away."""
-        return now >= self.begins_at + (self.ends_at - self.begins_at) / 2
 
 
 def lifetime(certificate_pem: bytes) -> Lifetime:

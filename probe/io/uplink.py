@@ -15,7 +15,7 @@ import trio
 
 from probe.core import backoff
 from probe.exits import ProbeError
-from probe.io import enrol, link, renewal, trust
+from probe.io import link, seal
 from probe.io.clock import utc
 from probe.io.session import Ports, Session
 from probe.io.state import Identity, StateDirectory
@@ -90,7 +90,7 @@ class Uplink:
     async def _refresh(self) -> None:
         """Before connecting: a certificate that has ended is refused without a word."""
         now = utc(self._ports.clocks.wall())
-        life = trust.lifetime(self._identity.certificate_pem)
+        life = seal.lifetime(self._identity.certificate_pem)
         if not life.begun(now):
             self._log.error(
                 "certificate_not_yet_valid",
@@ -105,11 +105,13 @@ class Uplink:
             self._log.info("certificate_recovered")
 
     def _recover(self) -> None:
+        from probe.io import enrol  # noqa: PLC0415  # see probe.io.seal: megabytes, for once a year
+
         enrol.recover(self._state, self._identity, wall=self._ports.clocks.wall)
 
     async def _keep_certificate(self, endpoint: str) -> None:
         while True:
-            life = trust.lifetime(self._identity.certificate_pem)
+            life = seal.lifetime(self._identity.certificate_pem)
             if life.renewal_due(utc(self._ports.clocks.wall())):
                 try:
                     await trio.to_thread.run_sync(self._renew, endpoint)
@@ -120,6 +122,8 @@ class Uplink:
             await trio.sleep(RENEWAL_LOOK_S)
 
     def _renew(self, endpoint: str) -> None:
+        from probe.io import renewal  # noqa: PLC0415  # as above, for once a week
+
         reply = link.renew(endpoint, self._identity, timeout_s=RENEW_TIMEOUT_S)
         renewal.take(
             self._state,

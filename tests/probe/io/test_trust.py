@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import ssl
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -10,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.exits import Exit, ProbeError
-from probe.io import trust
+from probe.io import seal, trust
 from proto.model import Plan
 from tests.fakes.fleet import Authority
 
@@ -49,15 +53,56 @@ def test_only_the_pinned_ca_of_a_chain_is_taken() -> None:
     assert trust.pinned_ca(der[:1], trust.pin_of(AUTHORITY.certificate)) is None
 
 
-def test_a_plan_must_be_signed_by_a_trusted_key_over_exactly_its_bytes() -> None:
+@pytest.mark.parametrize("signed_by", [trust.plan_is_signed, seal.plan_is_signed])
+def test_a_plan_must_be_signed_by_a_trusted_key_over_exactly_its_bytes(signed_by: Any) -> None:
     """During a change of CA either of two keys is good; a changed byte or a stranger is not."""
     signed = AUTHORITY.sign(Plan(version=1, checks=()))
     both = Authority().pem + AUTHORITY.pem
-    assert trust.plan_is_signed(signed.plan, signed.signature, ca_pem=both)
-    assert not trust.plan_is_signed(signed.plan + b"\0", signed.signature, ca_pem=both)
-    assert not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=Authority().pem)
-    assert not trust.plan_is_signed(signed.plan, b"", ca_pem=both)
-    assert not trust.plan_is_signed(signed.plan, signed.signature, ca_pem=b"")
+    assert signed_by(signed.plan, signed.signature, ca_pem=both)
+    assert not signed_by(signed.plan + b"\0", signed.signature, ca_pem=both)
+    assert not signed_by(signed.plan, signed.signature, ca_pem=Authority().pem)
+    assert not signed_by(signed.plan, b"", ca_pem=both)
+    assert not signed_by(signed.plan, signed.signature, ca_pem=b"")
+    assert not signed_by(signed.plan, signed.signature, ca_pem=_pem(b"no certificate"))
+
+
+def _pem(content: bytes) -> bytes:
+    return ssl.DER_cert_to_PEM_cert(content).encode()
+
+
+SIGNED = AUTHORITY.sign(Plan(version=1, checks=()))
+
+
+@given(
+    plan=st.one_of(st.just(SIGNED.plan), st.binary(max_size=200)),
+    signature=st.one_of(st.just(SIGNED.signature), st.binary(max_size=80)),
+    place=st.integers(0, 600),
+    bit=st.integers(0, 7),
+)
+def test_both_ways_of_checking_a_signature_agree(
+    plan: bytes, signature: bytes, place: int, bit: int
+) -> None:
+    """Whatever the bytes: OpenSSL called directly says what the library says."""
+    bent = bytearray(signature)
+    if place < len(bent):
+        bent[place] ^= 1 << bit
+    asked = {"plan": plan, "signature": bytes(bent), "ca_pem": AUTHORITY.pem}
+    assert seal.plan_is_signed(**asked) == trust.plan_is_signed(**asked)
+
+
+def test_both_ways_of_reading_a_lifetime_agree() -> None:
+    """The dates of a certificate, to the second, in UTC; nonsense is an error, not a date."""
+    assert seal.lifetime(AUTHORITY.pem) == trust.lifetime(AUTHORITY.pem)
+    for nonsense in (b"", _pem(b"no certificate")):
+        with pytest.raises(ValueError, match="certificate"):
+            seal.lifetime(nonsense)
+
+
+def test_a_running_probe_does_without_the_library() -> None:
+    """Nine megabytes for as long as it lives, for what it needs once a week."""
+    look = "import sys, probe.cli, probe.io.seal as s; print('cryptography' in sys.modules, s.openssl() is None)"
+    ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False False\n"
 
 
 def test_a_request_carries_the_key_and_its_proof() -> None:
@@ -77,7 +122,7 @@ def test_a_key_of_another_kind_is_named() -> None:
 def test_a_certificate_is_renewed_from_half_its_life_on() -> None:
     """Before its time, in time, past half, ended."""
     begins = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    life = trust.Lifetime(begins, begins + dt.timedelta(days=10))
+    life = seal.Lifetime(begins, begins + dt.timedelta(days=10))
     day = dt.timedelta(days=1)
     assert not life.begun(begins - day)
     assert [life.renewal_due(begins + n * day) for n in (4, 5)] == [False, True]
