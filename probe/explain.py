@@ -21,7 +21,7 @@ from probe.core.address import parse_networks
 from probe.core.endpoint import parse_endpoint
 from probe.core.explain import Explained, as_data, exit_code, render
 from probe.core.explaintarget import Asked, check_of
-from probe.core.limits import PACKETS_MAX
+from probe.core.limits import HOPS_MAX, PACKETS_MAX
 from probe.core.outcome import Outcome
 from probe.exits import Exit
 from probe.io.clock import wall_us
@@ -34,6 +34,7 @@ EXAMPLES: Final = """examples:
   soundings probe check https://example.org/live --explain
   soundings probe check tcp://example.org:443 --json
   soundings probe check icmp://example.org --count 5
+  soundings probe check https://example.org/ --trace --explain
   soundings probe check 'dns://example.org?type=AAAA&server=192.0.2.53'
   soundings probe check example.org --kind dns --authoritative --count 4 --explain
   soundings probe check https://10.0.0.7/ --allow-network 10.0.0.0/8 --ca-file ca.pem
@@ -64,9 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_question(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what to ask").add_argument
     add("--kind", choices=[kind.value for kind in Kind], help="instead of what the scheme says")
+    add("--trace", action="store_true", help="the way to the target's port, or by echo requests")
+    add("--port", type=int, metavar="P", help="instead of the URL's or the scheme's usual one")
+    add("--max-hops", type=int, default=30, metavar="N", help="of a trace (default 30)")
     add("--family", type=int, choices=(4, 6), help="address family (default 4)")
     add("--timeout-s", type=float, default=5.0, metavar="S", help="for the whole check (default 5)")
-    add("--count", type=int, default=None, metavar="N", help="echo requests, or repetitions")
+    add("--count", type=int, default=None, metavar="N", help="packets, or repetitions")
     add("--method", choices=("GET", "HEAD"), default="GET", help="of an http check")
     add("--expect-status", type=int, action="append", metavar="N", help="good statuses (200)")
     add("--expect-body", metavar="TEXT", help="text that a good body contains")
@@ -180,9 +184,16 @@ def _check(args: argparse.Namespace) -> tuple[Check, int]:
         raise ValueError(f"--timeout-s is {args.timeout_s}; it must be above 0")
     if args.count is not None and not 1 <= args.count <= COUNT_MAX:
         raise ValueError(f"--count is {args.count}; it must lie between 1 and {COUNT_MAX}")
+    if args.trace and args.kind not in {None, Kind.TRACE.value}:
+        raise ValueError(f"--trace and --kind {args.kind} contradict each other; leave one out")
+    if not 1 <= args.max_hops <= HOPS_MAX:
+        raise ValueError(f"--max-hops is {args.max_hops}; it must lie between 1 and {HOPS_MAX}")
+    kind = Kind.TRACE.value if args.trace else args.kind
     asked = Asked(
         target=args.target,
-        kind=None if args.kind is None else Kind(args.kind),
+        kind=None if kind is None else Kind(kind),
+        port=args.port,
+        max_hops=args.max_hops,
         family=args.family,
         timeout_s=args.timeout_s,
         method=args.method,
@@ -196,10 +207,11 @@ def _check(args: argparse.Namespace) -> tuple[Check, int]:
         authoritative=args.authoritative,
     )
     check, count = check_of(asked), args.count or 1
-    if check.kind is not Kind.ICMP:
+    if check.kind not in {Kind.ICMP, Kind.TRACE}:
         return check, count
     if count > PACKETS_MAX:
-        raise ValueError(f"--count is {count}; one run sends at most {PACKETS_MAX} echo requests")
+        what = "echo requests" if check.kind is Kind.ICMP else "packets to each hop"
+        raise ValueError(f"--count is {count}; one run sends at most {PACKETS_MAX} {what}")
     return (check, 1) if args.count is None else (replace(check, packets=count), 1)
 
 

@@ -23,6 +23,7 @@ from probe.io.icmpsocket import IcmpUnavailable
 from probe.io.resolvers import Resolvers
 from probe.io.runners import run_icmp, run_tcp
 from probe.io.tls import run_tls, verifying_context
+from probe.io.trace import run_trace
 from probe.io.ways import families_present, own_address
 from proto.model import Check, Failure, Kind, Reason, StampSource
 
@@ -36,6 +37,7 @@ RUNNERS: Final[dict[Kind, Runner]] = {
     Kind.DNS: run_dns,
     Kind.HTTP: run_http,
     Kind.TLS: run_tls,
+    Kind.TRACE: run_trace,
 }
 # Every runner keeps its own deadline. A run that is still going after this much more is a loop that
 # stood still, and is cut off so that it cannot pile up.
@@ -153,7 +155,8 @@ def _overrun(check: Check) -> Outcome:
 
 def unsupported(check: Check, box: Toolbox) -> str | None:
     """Why this vantage cannot run the check, with the way to repair it; None when it can."""
-    if check.kind is Kind.ICMP and check.family in box.without_icmp:
+    by_icmp = check.kind is Kind.ICMP or (check.kind is Kind.TRACE and check.port is None)
+    if by_icmp and check.family in box.without_icmp:
         return f"icmp: {box.without_icmp[check.family]}"
     return why_impossible(check) or _without_family(check, box)
 

@@ -109,14 +109,17 @@ def worst_source(attempts: Iterable[Attempt]) -> StampSource | None:
 
     Handing a request to the kernel is no time of the network's and is in no column.
     """
-    sources = [
+    return worst_of(
         attempt.stamp_source
         for attempt in attempts
-        if attempt.failure is None
-        and attempt.stamp_source is not None
-        and attempt.operation is not Operation.REQUEST
-    ]
-    return max(sources, key=_BEST_FIRST.index, default=None)
+        if attempt.failure is None and attempt.operation is not Operation.REQUEST
+    )
+
+
+def worst_of(sources: Iterable[StampSource | None]) -> StampSource | None:
+    """The least exact of these clocks; None: there is none."""
+    known = [source for source in sources if source is not None]
+    return max(known, key=_BEST_FIRST.index, default=None)
 
 
 def total_us(row: Result, *, download_us: int = 0) -> int:

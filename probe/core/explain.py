@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from probe.core.address import Network, is_inside, parse_address, special_use
+from probe.core.explainhops import hop_table
 from probe.core.outcome import Attempt, Outcome
-from proto.model import Check, Control, Kind, Operation, Reason, Result, State
+from proto.model import Check, Control, Hop, Kind, Operation, Reason, Result, State
 
 GOOD, FAILED, NOT_RUN = 0, 1, 9
 NOT_RUN_MARK: Final = "not run"  # how the sentence of a step begins that was not taken
@@ -129,6 +130,7 @@ def _facts(explained: Explained) -> list[str]:
         _http_line(row),
         _tls_line(row),
         *(_leaf_line(leaf) for leaf in explained.leaves),
+        *hop_table(row.hops, family=row.family, show_us=show_us),
     )
     return [f"{_INDENT}{line}" for line in groups if line]
 
@@ -239,7 +241,7 @@ def as_data(explained: Explained) -> dict[str, Any]:
     return {
         "target": explained.check.check_id,
         "check": _known(explained.check),
-        "result": _known(explained.outcome.result),
+        "result": _result_data(explained.outcome.result),
         "attempts": [_known(attempt) for attempt in explained.outcome.attempts],
         "certificates": [_leaf_data(leaf) for leaf in explained.leaves],
         "policy": policy_sentence(explained),
@@ -254,7 +256,11 @@ def _leaf_data(leaf: Leaf) -> dict[str, Any]:
     return {name: content for name, content in found.items() if content is not None}
 
 
-def _known(value: Check | Result | Attempt) -> dict[str, Any]:
+def _result_data(row: Result) -> dict[str, Any]:
+    return {**_known(row), "hops": [_known(hop) for hop in row.hops]}
+
+
+def _known(value: Check | Result | Attempt | Hop) -> dict[str, Any]:
     """The fields that have a value; words of the vocabulary are strings already."""
     every = ((one.name, getattr(value, one.name)) for one in fields(value))
     return {name: content for name, content in every if content is not None}

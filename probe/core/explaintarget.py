@@ -21,11 +21,12 @@ _KINDS: Final = {
     "tls": Kind.TLS,
     "icmp": Kind.ICMP,
     "dns": Kind.DNS,
+    "trace": Kind.TRACE,
 }
 _USUAL_PORTS: Final = {"http": 80, "https": 443, "tls": 443}
 _FORMS: Final = (
     "https://NAME/PATH, http://NAME/PATH, tcp://NAME:PORT, tls://NAME:PORT, icmp://NAME, "
-    "dns://NAME?type=A&server=ADDRESS, or a bare NAME for icmp"
+    "trace://NAME or trace://NAME:PORT, dns://NAME?type=A&server=ADDRESS, or a bare NAME for icmp"
 )
 _DNS_PARAMETERS: Final = frozenset({"type", "server"})
 
@@ -37,8 +38,10 @@ class Asked:
     target: str
     kind: Kind | None = None
     family: int | None = None
+    port: int | None = None
     timeout_s: float = 5.0
     packets: int = 3
+    max_hops: int = 30
     method: str = "GET"
     expect_status: tuple[int, ...] = (200,)
     expect_body: str | None = None
@@ -64,10 +67,11 @@ def check_of(asked: Asked) -> Check:
         check_id=asked.target,
         kind=asked.kind or _KINDS[parts.scheme],
         host=parts.hostname,
-        port=parts.port or _USUAL_PORTS.get(parts.scheme),
+        port=asked.port or parts.port or _USUAL_PORTS.get(parts.scheme),
         family=asked.family or _family_of(asked.pinned or parts.hostname),
         timeout_s=asked.timeout_s,
         packets=asked.packets,
+        max_hops=asked.max_hops,
         use_tls=parts.scheme == "https",
         method=asked.method,
         expect_status=asked.expect_status,
@@ -76,11 +80,13 @@ def check_of(asked: Asked) -> Check:
         follow_redirects=asked.follow_redirects,
         pinned=asked.pinned,
     )
-    return _refuse_impossible(_dns_asked(_of_kind(check, parts), asked))
+    return _refuse_impossible(_dns_asked(_of_kind(asked, check, parts), asked))
 
 
 def _split(target: str) -> SplitResult:
-    parts = urlsplit(target if "://" in target else f"icmp://{target}")
+    literal = parse_address(target)
+    bare = f"[{target}]" if literal is not None and literal.version == 6 else target
+    parts = urlsplit(target if "://" in target else f"icmp://{bare}")
     if parts.scheme not in _KINDS:
         raise ValueError(f"{target!r} has the unknown scheme {parts.scheme!r}; write {_FORMS}")
     if parts.username is not None or parts.password is not None:
@@ -95,12 +101,17 @@ def _family_of(host: str) -> int:
     return 4 if literal is None else literal.version
 
 
-def _of_kind(check: Check, parts: SplitResult) -> Check:
+def _of_kind(asked: Asked, check: Check, parts: SplitResult) -> Check:
     """The parts of the URL that only some kinds have."""
     if check.kind is Kind.HTTP:
         query = f"?{parts.query}" if parts.query else ""
         return replace(check, path=(parts.path or "/") + query)
     if check.kind is Kind.ICMP:
+        # The port of a URL that is pinged is nobody's mistake.
+        if asked.port is not None:
+            raise ValueError(
+                f"--port is {asked.port}, and icmp has no ports; add --kind tcp or trace"
+            )
         return replace(check, port=None, use_tls=False)
     if check.kind is Kind.DNS:
         return _dns_check(check, parts)

@@ -31,6 +31,7 @@ _PAYLOAD_BYTES: Final = 56
 _PADDING: Final = b"soundings-probe: reachability measurement (echo)"
 _HEADER = struct.Struct("!BBHHH")
 _WORDS = struct.Struct(f"!{(_HEADER.size + _PAYLOAD_BYTES) // 2}H")
+_WORD = struct.Struct("!H")
 
 
 class EchoPacket(NamedTuple):
@@ -88,6 +89,15 @@ def _checksum(packet: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+def steady_token(secret: bytes, seq: int) -> bytes:
+    """A token whose last word makes up for the sequence number: the checksum is always the same.
+
+    Load balancers hash the head of a packet, the checksum with it (RFC 1071: a word and its
+    complement add up to nothing). `secret` has two bytes less than a token.
+    """
+    return secret + _WORD.pack(0xFFFF ^ seq)
 
 
 def read_echo(data: bytes, family: int) -> EchoPacket | None:

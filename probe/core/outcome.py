@@ -108,9 +108,11 @@ class Outcome:
 
 
 def port_of(check: Check) -> int | None:
-    """The port that the check contacts; None for ICMP, which has none."""
+    """The port that the check contacts; None for ICMP, which has none, and for traces by ICMP."""
     if check.kind is Kind.ICMP:
         return None
+    if check.kind is Kind.TRACE:
+        return check.port
     if check.port is not None:
         return check.port
     if check.kind is Kind.DNS:
@@ -230,6 +232,7 @@ def _answered_after_us(refusal: Refusal) -> int | None:
 
 def first_operation(check: Check) -> Operation:
     """The step that would have come first at the target itself."""
-    if check.kind is Kind.DNS:
-        return Operation.RESOLVE
-    return Operation.ECHO if check.kind is Kind.ICMP else Operation.CONNECT
+    return _FIRST.get(check.kind, Operation.CONNECT)
+
+
+_FIRST = {Kind.DNS: Operation.RESOLVE, Kind.ICMP: Operation.ECHO, Kind.TRACE: Operation.HOP}

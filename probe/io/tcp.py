@@ -93,7 +93,7 @@ async def _connect(
     started = trio.current_time()
     address = peer[0]
     try:
-        _prepare(sock, source)
+        prepare(sock, source)
         number = sock.connect_ex(peer)
     except OSError as error:
         return _refusal(_facts(address, error.errno, immediate=True), started=started)
@@ -137,7 +137,12 @@ def _facts(
     )
 
 
-def _prepare(sock: socket.socket, source: str | None) -> None:
+def prepare(sock: socket.socket, source: str | None) -> None:
+    """Receive stamps, the error queue and the address to send from, before the connect.
+
+    Raises:
+        OSError: this machine has no such address or option.
+    """
     stamps.switch_on(sock)
     errqueue.switch_on(sock)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -16,6 +16,7 @@ from probe.core.icmpwire import (
     echo_request,
     only_replies_to,
     read_echo,
+    steady_token,
     summarise,
     without_ip_header,
 )
@@ -199,3 +200,18 @@ def test_one_reply_by_the_user_clock_makes_the_slot_that() -> None:
     assert summarise([both, both]).stamp_source is StampSource.KERNEL_BOTH
     assert summarise([both, good(5)]).stamp_source is StampSource.KERNEL
     assert summarise([bad(Failure.TIMEOUT)]).stamp_source is None
+
+
+@given(FAMILIES, SEQS, SEQS, st.binary(min_size=TOKEN_BYTES - 2, max_size=TOKEN_BYTES - 2))
+def test_requests_of_one_trace_have_one_checksum(
+    family: int, one: int, other: int, secret: bytes
+) -> None:
+    """What load balancers hash is the same whatever the sequence number; the token still differs."""
+
+    def words(seq: int) -> int:
+        data = echo_request(family, seq=seq, token=steady_token(secret, seq))
+        total = sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+        return total % 0xFFFF
+
+    assert words(one) == words(other)
+    assert (steady_token(secret, one) == steady_token(secret, other)) == (one == other)
