@@ -20,6 +20,7 @@ from probe.core.outcome import (
     not_run,
     refused,
 )
+from probe.core.rows import changed
 from probe.io.authority import find_servers
 from probe.io.box import Toolbox
 from probe.io.dns import Answer, Question, ask
@@ -110,7 +111,7 @@ def _within_rate(check: Check, box: Toolbox, whom: _Whom) -> _Whom | Outcome:
 def _unanswered(check: Check, refusal: Refusal, servers: Sequence[Endpoint]) -> Outcome:
     outcome = refused(check, refusal)
     asked = servers[-1] if refusal.retransmits else servers[0]
-    row = replace(outcome.result, address=asked.address, port=asked.port)
+    row = changed(outcome.result, address=asked.address, port=asked.port)
     return replace(outcome, result=row)
 
 
@@ -118,7 +119,7 @@ def _answered(check: Check, box: Toolbox, answer: Answer, *, total_us: int) -> O
     values = _said(check, answer)
     unexpected = outside(check, answer.reply.values, allowed=box.allowed)
     failed = refusal_by(answer, usable=len(values), outside=unexpected)
-    row = replace(
+    row = changed(
         blank_row(check),
         address=answer.server.address,
         port=answer.server.port,
