@@ -1,6 +1,7 @@
 """`soundings probe doctor`: what this machine can measure, what it cannot, and how to repair it.
 
-Reads and tries; changes nothing. Packets go to loopback and to the configured name servers only.
+Reads and tries; changes nothing. Packets go to loopback, to the configured name servers and, once
+enrolled, to the coordinator.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ import trio
 from probe.core import doctor as core
 from probe.core.endpoint import Endpoint
 from probe.core.outcome import Refusal
-from probe.exits import Exit
+from probe.exits import Exit, ProbeError
 from probe.explain import add_vantage_arguments, toolbox_settings
 from probe.io import errqueue
 from probe.io.clock import synchronised, wall_us
 from probe.io.dns import Question, ask
+from probe.io.link import split_endpoint
+from probe.io.state import DEFAULT_STATE, StateDirectory
 from probe.io.tls import verifying_context
-from probe.toolbox import Toolbox, open_toolbox
+from probe.toolbox import Toolbox, open_toolbox, run_check
+from proto.model import Check, Kind, Result
 
 EXAMPLES: Final = """examples:
   soundings probe doctor
@@ -41,6 +45,10 @@ send ICMP is missing.
 RESOLVER_TIMEOUT_S: Final = 2.0
 """A resolver that is slower than this fails checks of names all the time."""
 
+COORDINATOR_TIMEOUT_S: Final = 5.0
+"""As long as a usual check waits."""
+
+_PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _UNREACHABLE_WAIT_S: Final = 1.0
 _RECEIVE_BUFFER_MAX: Final = Path("/proc/sys/net/core/rmem_max")
 _STATUS: Final = Path("/proc/self/status")
@@ -50,6 +58,13 @@ _SYSTEMD: Final = Path("/run/systemd/system")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `soundings probe doctor`."""
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=DEFAULT_STATE,
+        metavar="DIR",
+        help=f"the probe's state directory (default {DEFAULT_STATE})",
+    )
     add_vantage_arguments(parser)
 
 
@@ -66,7 +81,7 @@ async def doctor(args: argparse.Namespace) -> int:
         print(f"soundings probe doctor: {error}", file=sys.stderr)
         return Exit.USAGE
     async with open_toolbox(settings, wall=wall_us()) as box:
-        findings = core.examine(await _read(box))
+        findings = core.examine(await _read(box, args.state))
     print(
         json.dumps(core.as_data(findings), indent=2) if args.json else core.render(findings),
         end="\n" if args.json else "",
@@ -74,7 +89,7 @@ async def doctor(args: argparse.Namespace) -> int:
     return core.exit_code(findings)
 
 
-async def _read(box: Toolbox) -> core.Readings:
+async def _read(box: Toolbox, state: Path) -> core.Readings:
     return core.Readings(
         without_icmp=box.without_icmp,
         raw_icmp=frozenset(family for family, pinger in box.pingers.items() if pinger.is_raw),
@@ -89,7 +104,58 @@ async def _read(box: Toolbox) -> core.Readings:
         uid=os.geteuid(),
         capabilities=_capabilities(),
         has_systemd=_SYSTEMD.is_dir(),
+        local_ports=_local_ports(),
+        free_mib=_free_mib(state),
+        coordinator=await _reach_coordinator(box, StateDirectory(state)),
     )
+
+
+async def _reach_coordinator(box: Toolbox, state: StateDirectory) -> core.CoordinatorReading | None:
+    """Connect to the fleet door as a check would, and send its host an echo request."""
+    try:
+        endpoint = state.identity().endpoint.fleet[0]
+        host, port = split_endpoint(endpoint)
+    except ProbeError:
+        return None  # not enrolled, or the state is another user's
+    connection = await _once(box, Kind.TCP, host, port=port)
+    echo = await _once(box, Kind.ICMP, host, port=None)
+    failed = connection.failure or connection.reason
+    return core.CoordinatorReading(
+        endpoint=endpoint,
+        tcp_rtt_us=connection.rtt_us_min,
+        icmp_rtt_us=echo.rtt_us_min,
+        trouble=None if failed is None else f"{connection.operation or 'not tried'}: {failed}",
+    )
+
+
+async def _once(box: Toolbox, kind: Kind, host: str, *, port: int | None) -> Result:
+    family = 6 if ":" in host else 4
+    check = Check(
+        check_no=0,
+        check_id="doctor",
+        kind=kind,
+        host=host,
+        port=port,
+        family=family,
+        timeout_s=COORDINATOR_TIMEOUT_S,
+    )
+    return (await run_check(check, box)).result
+
+
+def _local_ports() -> int | None:
+    try:
+        low, high = map(int, _PORT_RANGE.read_text(encoding="ascii").split())
+    except (OSError, ValueError):
+        return None
+    return high - low + 1
+
+
+def _free_mib(state: Path) -> float | None:
+    try:
+        found = os.statvfs(state)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize / (1 << 20)
 
 
 async def _has_error_queue() -> bool:

@@ -16,6 +16,13 @@ from typing import Any, Final
 RECEIVE_BUFFER_MIN_BYTES: Final = 1 << 20
 # Every check under way holds a socket or two, and the link and the spool need some as well.
 OPEN_FILES_MIN: Final = 1024
+# Four minutes of closed connections keep a port each; a fleet's plan opens some tens a second.
+LOCAL_PORTS_MIN: Final = 10_000
+# The spool's usual cap, and as much again for whoever else writes.
+FREE_MIB_MIN: Final = 512.0
+# An echo is answered by the far end or by a tunnel's; a connection always by the far end (or a proxy).
+GAP_MS: Final = 100.0
+GAP_TWICE_MS: Final = 60.0
 _SYSCTL_FILE: Final = "/etc/sysctl.d/60-soundings.conf"
 
 
@@ -48,6 +55,16 @@ class ResolverReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorReading:
+    """How the coordinator's fleet door was reached, and the host it is on. Enrolled probes only."""
+
+    endpoint: str
+    tcp_rtt_us: int | None  # None: no connection
+    icmp_rtt_us: int | None  # None: no echo
+    trouble: str | None  # None: connected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """What was read off this machine. None: it would not say."""
 
@@ -64,6 +81,9 @@ class Readings:
     uid: int
     capabilities: int  # the effective set, as a bit mask
     has_systemd: bool
+    local_ports: int | None
+    free_mib: float | None  # where the state directory is; None: there is none yet
+    coordinator: CoordinatorReading | None  # None: not enrolled
 
 
 def examine(readings: Readings) -> tuple[Finding, ...]:
@@ -78,6 +98,9 @@ def examine(readings: Readings) -> tuple[Finding, ...]:
         _clock(readings),
         _receive_buffer(readings),
         _open_files(readings),
+        _local_ports(readings),
+        *_disk(readings),
+        *_coordinator(readings),
         _privileges(readings),
         _supervision(readings),
     )
@@ -215,6 +238,75 @@ def _open_files(readings: Readings) -> Finding:
         costs="many checks at once end as local_no_buffer",
         fix="ulimit -n 4096  (in the unit: LimitNOFILE=4096)",
     )
+
+
+def _local_ports(readings: Readings) -> Finding:
+    name, count = "local ports", readings.local_ports
+    if count is not None and count >= LOCAL_PORTS_MIN:
+        return Finding(name=name, level=Level.OK, says=f"{count} to connect from")
+    setting = "net.ipv4.ip_local_port_range=32768 60999"
+    return Finding(
+        name=name,
+        level=Level.LIMITED,
+        says="the kernel would not say its range" if count is None else f"{count} to connect from",
+        costs="frequent connections to one target end as local_no_port",
+        fix=f"sysctl -w '{setting}' && echo '{setting}' >> {_SYSCTL_FILE}",
+    )
+
+
+def _disk(readings: Readings) -> tuple[Finding, ...]:
+    free_mib = readings.free_mib
+    if free_mib is None:
+        return ()
+    if free_mib >= FREE_MIB_MIN:
+        return (Finding(name="disk", level=Level.OK, says=f"{free_mib:.0f} MiB are free"),)
+    finding = Finding(
+        name="disk",
+        level=Level.LIMITED,
+        says=f"{free_mib:.0f} MiB are free where the spool lies",
+        costs="rows are evicted early when the coordinator is away",
+        fix="free some space, or set cap_mib in section [spool] of probe.toml",
+    )
+    return (finding,)
+
+
+def _coordinator(readings: Readings) -> tuple[Finding, ...]:
+    """Whether it is there; and whether echo and connection meet the same machine on the way."""
+    read = readings.coordinator
+    if read is None:
+        return ()
+    name = f"coordinator {read.endpoint}"
+    if read.tcp_rtt_us is None:
+        finding = Finding(
+            name=name,
+            level=Level.MISSING,
+            says=read.trouble or "no connection",
+            costs="rows wait in the spool; the plan stays as it is",
+            fix="soundings probe check tcp://HOST:PORT --explain  (then the firewall in between)",
+        )
+        return (finding,)
+    connected = Finding(
+        name=name, level=Level.OK, says=f"connects in {read.tcp_rtt_us / 1000:.1f} ms"
+    )
+    return (connected, *_tunnel(read.tcp_rtt_us / 1000, read.icmp_rtt_us))
+
+
+def _tunnel(tcp_ms: float, icmp_rtt_us: int | None) -> tuple[Finding, ...]:
+    if icmp_rtt_us is None:
+        return ()
+    icmp_ms = icmp_rtt_us / 1000
+    gap_ms, lower_ms = abs(tcp_ms - icmp_ms), min(tcp_ms, icmp_ms)
+    both = f"echo {icmp_ms:.1f} ms, connection {tcp_ms:.1f} ms to the same host"
+    if gap_ms < GAP_MS and not (gap_ms >= GAP_TWICE_MS and gap_ms >= lower_ms):
+        return (Finding(name="way out", level=Level.OK, says=both),)
+    finding = Finding(
+        name="way out",
+        level=Level.LIMITED,
+        says=f"{both}: something in between answers one of them (VPN, proxy, NAT)",
+        costs="what is measured may be that machine's way, not this network's",
+        fix="run the probe where nothing tunnels its packets, or tell the coordinator's operator",
+    )
+    return (finding,)
 
 
 def _privileges(readings: Readings) -> Finding:

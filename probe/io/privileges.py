@@ -10,6 +10,7 @@ Source: capabilities(7), prctl(2), capset(2).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -57,7 +58,10 @@ def give_back(become: Account | None) -> int:
     Raises ProbeError when this process may not become that user.
     """
     os.umask(_UMASK)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(
+        OSError
+    ):  # a filter may forbid it; what is not dumpable leaves no core
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _SET_NO_NEW_PRIVS, 1)
     _empty_bounding_set(libc)
@@ -90,10 +94,18 @@ def _empty_bounding_set(libc: ctypes.CDLL) -> None:
 
 
 def _drop_own(libc: ctypes.CDLL) -> None:
+    """Empty all three sets. A supervisor's filter may forbid it, having left nothing to drop."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if libc.capset(header, nothing) < 0:
-        raise OSError(ctypes.get_errno(), "capset: capabilities cannot be dropped")
+    nothing, held = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    if libc.capset(header, nothing) == 0:
+        return
+    number = ctypes.get_errno()
+    if libc.capget(header, held) < 0 or any(held):
+        raise ProbeError(
+            f"capabilities cannot be dropped ({os.strerror(number)}); start the probe without any, as "
+            "deploy/systemd/soundings-probe.service does, or allow capset",
+            code=Exit.NO_PERMISSION,
+        )
 
 
 def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:

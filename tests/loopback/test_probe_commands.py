@@ -17,8 +17,10 @@ import trio
 
 from probe import doctor, explain
 from proto.model import ConfigError
+from tests.fakes.fleet import Coordinator
 from tests.fakes.scripted_server import answering, closed_port, response
 from tests.fakes.tls_authority import make_authority
+from tests.fakes.vantage import enrolled
 
 
 @pytest.fixture(name="config")
@@ -264,3 +266,20 @@ async def test_doctor_usage(config: Path, capsys: pytest.CaptureFixture[str]) ->
     """An option that makes no sense is said; 2."""
     assert await examine("--config", config, "--resolver", "nobody") == 2
     assert "'nobody' is no server" in capsys.readouterr().err
+
+
+async def test_doctor_of_an_enrolled_probe(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It knocks at the coordinator's door as a check would, there and then away; and sees the disk."""
+    with Coordinator() as coordinator:
+        state = enrolled(tmp_path / "state", coordinator)
+        words = ("--json", "--state", str(state), "--config", config)
+        levels = []
+        for _ in range(2):
+            await examine(*words)
+            findings = json.loads(capsys.readouterr().out)["findings"]
+            levels.append({one["name"].split()[0]: one["level"] for one in findings})
+            coordinator.stop()
+    assert [found["coordinator"] for found in levels] == ["ok", "missing"]
+    assert "disk" in levels[0]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from probe.core.doctor import (
+    CoordinatorReading,
     Finding,
     Level,
     Readings,
@@ -34,7 +35,13 @@ WELL = Readings(
     uid=999,
     capabilities=0,
     has_systemd=True,
+    local_ports=28_232,
+    free_mib=9000.0,
+    coordinator=CoordinatorReading(
+        endpoint="192.0.2.9:7443", tcp_rtt_us=20_000, icmp_rtt_us=19_000, trouble=None
+    ),
 )
+REACHED = CoordinatorReading(endpoint="c:1", tcp_rtt_us=20_000, icmp_rtt_us=None, trouble=None)
 
 
 def ailing(**changes: Any) -> tuple[Finding, ...]:
@@ -87,6 +94,30 @@ def test_a_machine_that_is_well() -> None:
             "rmem_max",
         ),
         ({"open_files": 256}, "open files", Level.LIMITED, "local_no_buffer", "LimitNOFILE"),
+        ({"local_ports": 1000}, "local ports", Level.LIMITED, "local_no_port", "port_range"),
+        ({"local_ports": None}, "local ports", Level.LIMITED, "local_no_port", "port_range"),
+        ({"free_mib": 10.0}, "disk", Level.LIMITED, "evicted", "cap_mib"),
+        (
+            {"coordinator": replace(REACHED, tcp_rtt_us=None, trouble="connect: refused")},
+            "coordinator c:1",
+            Level.MISSING,
+            "spool",
+            "probe check tcp://",
+        ),
+        (
+            {"coordinator": replace(REACHED, icmp_rtt_us=120_000)},
+            "way out",
+            Level.LIMITED,
+            "not this network's",
+            "tunnels",
+        ),
+        (
+            {"coordinator": replace(REACHED, icmp_rtt_us=80_000)},
+            "way out",
+            Level.LIMITED,
+            "not this network's",
+            "tunnels",
+        ),
         ({"uid": 0}, "privileges", Level.LIMITED, "none of them", "soundings-probe.service"),
         ({"capabilities": 3}, "privileges", Level.LIMITED, "none of them", "as a user"),
         ({"has_systemd": False}, "supervision", Level.LIMITED, "unreported", "SIGTERM"),
@@ -121,6 +152,20 @@ def test_each_ailment(
     assert (finding.name, finding.level) == (name, level)
     assert costs in finding.costs
     assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    "coordinator",
+    [None, REACHED, replace(REACHED, icmp_rtt_us=79_000), replace(REACHED, icmp_rtt_us=1000)],
+)
+def test_a_way_that_is_no_tunnel(coordinator: CoordinatorReading | None) -> None:
+    """Not enrolled, no echo, or echo and connection close together: nothing to suspect."""
+    assert ailing(coordinator=coordinator) == ()
+
+
+def test_without_a_state_directory_no_disk_is_judged() -> None:
+    """Before an enrolment there is nothing to fill."""
+    assert "disk" not in {finding.name for finding in examine(replace(WELL, free_mib=None))}
 
 
 def test_authorities_in_a_directory() -> None:
