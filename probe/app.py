@@ -24,6 +24,7 @@ from probe.io import privileges, vitals
 from probe.io.clock import Clocks, synchronised, wall_us
 from probe.io.disk import OsDisk, Spool, SpoolError
 from probe.io.outbox import Outbox
+from probe.io.recollection import Recollection
 from probe.io.session import Ports
 from probe.io.state import Identity, StateDirectory
 from probe.io.uplink import Uplink
@@ -62,7 +63,10 @@ class Probe:
             runner=Runner(run=self._run_check, unsupported=self._unsupported),
             keep=self.outbox.add,
         )
-        self._box = replace(box, may_contact=self.engine.may_contact)
+        self.recollection = Recollection(state, wall=box.wall)
+        self._box = replace(
+            box, may_contact=self.engine.may_contact, memory=self.recollection.memory
+        )
         self.plans = PlanBook(state, follow=self._follow)
         self.uplink = Uplink(
             state,
@@ -180,6 +184,7 @@ async def run_probe(
             notifier.tell("READY=1")
             await _live(probe, signals, notifier)
             notifier.tell("STOPPING=1")
+            await probe.recollection.save()
             await probe.outbox.flush()
             await probe.outbox.close()
             log.info("stopped", spooled_rows=probe.outbox.rows)
@@ -190,6 +195,7 @@ async def _live(probe: Probe, signals: AsyncIterator[int], notifier: vitals.Noti
         nursery.start_soon(_stop_on, signals, probe.engine)
         nursery.start_soon(_watchdog, notifier)
         nursery.start_soon(probe.outbox.run)
+        nursery.start_soon(probe.recollection.run)
         nursery.start_soon(probe.uplink.run)
         await probe.engine.run()
         nursery.cancel_scope.cancel()

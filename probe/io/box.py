@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from probe.core.address import Network, is_inside, parse_address, why_barred
+from probe.core.memory import AddressMemory
 from probe.core.zone import Delegations
 from probe.io.icmp import Pinger
 from probe.io.resolvers import Resolvers
@@ -49,6 +50,7 @@ class Toolbox:
     families: set[int]  # families with an address here; one once seen stays
     slot_at_us: int | None = None  # of the run this is handed to; None: a person asked, just now
     may_contact: Callable[[str], bool] = _freely  # counts a contact of this address; False: not now
+    memory: AddressMemory = field(default_factory=AddressMemory)  # what names led to lately
     delegations: Delegations = field(default_factory=Delegations)  # filled by probe.io.authority
     tls_contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)  # filled by probe.io.tls
 

@@ -119,6 +119,9 @@ def _answered(check: Check, box: Toolbox, answer: Answer, *, total_us: int) -> O
     values = _said(check, answer)
     unexpected = outside(check, answer.reply.values, allowed=box.allowed)
     failed = refusal_by(answer, usable=len(values), outside=unexpected)
+    if failed is None and _is_what_users_hear(check):
+        family = 6 if check.qtype == "AAAA" else 4
+        box.memory.remember(check.host, values, family=family, now_us=box.wall())
     row = changed(
         blank_row(check),
         address=answer.server.address,
@@ -141,6 +144,11 @@ def _answered(check: Check, box: Toolbox, answer: Answer, *, total_us: int) -> O
     )
     steps = answer.attempts if failed is None else (*failed.earlier, failed.attempt)
     return Outcome(result=row, attempts=steps)
+
+
+def _is_what_users_hear(check: Check) -> bool:
+    """Addresses from the vantage's own resolvers; others may be told other ones."""
+    return check.qtype in {"A", "AAAA"} and check.control is None and check.server is None
 
 
 def _said(check: Check, answer: Answer) -> tuple[str, ...]:

@@ -14,15 +14,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+import trio
+
 from probe.core.address import parse_address
 from probe.core.classify import DnsFacts, classify_dns
 from probe.core.dnswire import DnsFormError
 from probe.core.outcome import OVER_RATE, Attempt, Refusal, Resolved, first_operation
 from probe.io.box import Toolbox
 from probe.io.dns import Answer, Question, ask
-from proto.model import Check, Operation, Reason
+from proto.model import Check, Control, Operation, Reason
 
 ADDRESS_POLICY: Final = "not run: address policy"
+NONE_REMEMBERED: Final = (
+    "no address is remembered from the last 24 h but those that the name has now"
+)
+# To look at the name once more is the lesser part of contacting where it led before.
+_LOOK_UP_SHARE: Final = 0.4
 
 
 async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | Refusal:
@@ -33,10 +40,17 @@ async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | 
     """
     literal = parse_address(check.host if check.pinned is None else check.pinned)
     if literal is not None:
-        found = Resolved(address=str(literal), addresses=(str(literal),))
-        return _choose(check, box, found)
+        return _choose(check, box, Resolved(address=str(literal), addresses=(str(literal),)))
     if check.pinned is not None:
         return barred(check, f"pinned is {check.pinned!r}, which is no address")
+    if check.control is Control.REMEMBERED:
+        return await _recall(check, box, deadline=deadline)
+    found = await _look_up(check, box, deadline=deadline)
+    return found if isinstance(found, Refusal) else _choose(check, box, found)
+
+
+async def _look_up(check: Check, box: Toolbox, *, deadline: float) -> Resolved | Refusal:
+    """What the name leads to now, of which nothing is chosen yet."""
     question = Question(
         name=check.host,
         qtype="AAAA" if check.family == 6 else "A",
@@ -50,7 +64,44 @@ async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | 
     if isinstance(answer, Refusal):
         return answer
     failed = refusal_by(answer)
-    return failed or _choose(check, box, _resolved(answer))
+    if failed is not None:
+        return failed
+    # All of them: the policy judges an address when it is to be contacted, which may be tomorrow.
+    box.memory.remember(check.host, answer.reply.values, family=check.family, now_us=box.wall())
+    return _resolved(answer)
+
+
+async def _recall(check: Check, box: Toolbox, *, deadline: float) -> Resolved | Refusal:
+    """The address that the name led to last and does not lead to now.
+
+    Where the name does not resolve now, that is no failure of this check but a fact beside it.
+    """
+    now = trio.current_time()
+    looked_up = await _look_up(check, box, deadline=now + (deadline - now) * _LOOK_UP_SHARE)
+    found = _unresolved(looked_up) if isinstance(looked_up, Refusal) else looked_up
+    known = box.memory.recall(
+        check.host, family=check.family, now_us=box.wall(), but=found.addresses
+    )
+    allowed = [text for text in known if box.why_barred(text) is None]
+    if not allowed:
+        return replace(
+            _barred_after(check, found, NONE_REMEMBERED, by="not run: nothing remembered"),
+            reason=Reason.UNSUPPORTED,
+        )
+    return _within_rate(check, box, found, allowed[0])
+
+
+def _unresolved(refusal: Refusal) -> Resolved:
+    """What is known of a name that leads nowhere now; the address is still to be chosen."""
+    return Resolved(
+        address="",
+        addresses=refusal.answers,
+        ttl_s=refusal.dns_ttl_s,
+        rcode=refusal.dns_rcode,
+        dns_flags=refusal.dns_flags,
+        resolve_us=refusal.resolve_us,
+        attempts=(*refusal.earlier, refusal.attempt),
+    )
 
 
 def _resolved(answer: Answer) -> Resolved:
@@ -105,7 +156,10 @@ def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
     allowed = [text for text, why in reasons.items() if why is None]
     if not allowed:
         return _barred_after(check, found, "; ".join(why for why in reasons.values() if why))
-    address = allowed[box.turn(check) % len(allowed)]
+    return _within_rate(check, box, found, allowed[box.turn(check) % len(allowed)])
+
+
+def _within_rate(check: Check, box: Toolbox, found: Resolved, address: str) -> Resolved | Refusal:
     if not box.may_contact(address):
         # Not the next address instead: vantages with the same answer look at the same one.
         return _barred_after(check, found, over_rate(address), by=OVER_RATE)

@@ -7,6 +7,7 @@
     endpoint.json     where the coordinator is
     certificate.pem   who this probe is; written last, so its presence means enrolled
     plan.bin          the signed plan in force
+    addresses.json    what names led to in the last day
     spool/            reports on their way
 
 Every file is written whole or not at all: beside, synced, renamed.
