@@ -82,9 +82,11 @@ NETWORK: Final = {
         ),
     ),
     "closed-port": Scene(
-        rows=rows(Failure.REFUSED, CONNECT, Kind.TCP, curl(7, "Connection refused"), port=CLOSED)
+        round_trips=1.0,
+        rows=rows(Failure.REFUSED, CONNECT, Kind.TCP, curl(7, "Connection refused"), port=CLOSED),
     ),
     "no-name-server": Scene(
+        round_trips=1.0,
         rows=rows(
             Failure.REFUSED,
             RESOLVE,
@@ -92,13 +94,14 @@ NETWORK: Final = {
             dig("connection refused", exit_code=9),
             error=(PORT_UNREACHABLE, TARGET),
             server=TARGET,
-        )
+        ),
     ),
     "reset-to-syn": Scene(
         fault=lambda b: reset(b.network, at=ACCESS, toward=(TARGET,), verdict_class="interference"),
         rows=rows(Failure.REFUSED, CONNECT, Kind.TCP, curl(7, "Connection refused")),
     ),
     "rejected": Scene(
+        round_trips=0.5,
         fault=rejecting(BORDER, Action.PORT_UNREACHABLE),
         rows=network_rows(
             Failure.REJECTED,
@@ -115,6 +118,7 @@ NETWORK: Final = {
         ),
     ),
     "rejected-by-the-target": Scene(
+        round_trips=1.0,
         fault=rejecting(TARGET, Action.PORT_UNREACHABLE),
         rows=rows(
             Failure.REJECTED,
@@ -125,6 +129,7 @@ NETWORK: Final = {
         ),
     ),
     "network-unreachable": Scene(
+        round_trips=0.5,
         fault=rejecting(TRANSIT, Action.NET_UNREACHABLE),
         rows=network_rows(
             Failure.NET_UNREACHABLE,
@@ -134,6 +139,7 @@ NETWORK: Final = {
         ),
     ),
     "host-unreachable": Scene(
+        round_trips=0.5,
         fault=rejecting(BORDER, Action.HOST_UNREACHABLE),
         rows=network_rows(
             Failure.HOST_UNREACHABLE,
@@ -163,6 +169,7 @@ NETWORK: Final = {
         ),
     ),
     "routing-loop": Scene(
+        round_trips=1.0,
         fault=lambda b: loop(
             b.network, between=(ACCESS, TRANSIT), toward=(TARGET,), verdict_class="upstream"
         ),
@@ -174,6 +181,7 @@ NETWORK: Final = {
         ),
     ),
     "reset-at-hello": Scene(
+        round_trips=1.0,
         fault=lambda b: reset(
             b.network,
             at=ACCESS,
@@ -187,22 +195,27 @@ NETWORK: Final = {
 
 NAMES: Final = {
     "nxdomain": Scene(
+        round_trips=1.0,
         fault=lying("nxdomain"),
         rows=rows(Failure.DNS_NXDOMAIN, RESOLVE, Kind.DNS, dig("status: NXDOMAIN")),
     ),
     "nodata": Scene(
+        round_trips=1.0,
         fault=lying("empty"),
         rows=rows(Failure.DNS_NODATA, RESOLVE, Kind.DNS, dig("status: NOERROR(?s:.*)ANSWER: 0,")),
     ),
     "servfail": Scene(
+        round_trips=1.0,
         fault=lying("servfail"),
         rows=rows(Failure.DNS_SERVFAIL, RESOLVE, Kind.DNS, dig("status: SERVFAIL")),
     ),
     "refused-by-name-server": Scene(
+        round_trips=1.0,
         fault=lying("refused"),
         rows=rows(Failure.DNS_REFUSED, RESOLVE, Kind.DNS, dig("status: REFUSED")),
     ),
     "malformed": Scene(
+        round_trips=1.0,
         fault=lying("malformed"),
         rows=rows(Failure.DNS_MALFORMED, RESOLVE, Kind.DNS, dig("malformed message packet")),
     ),
@@ -218,6 +231,7 @@ NAMES: Final = {
         ),
     ),
     "forged-answer": Scene(
+        round_trips=1.0,
         fault=lying("wrong", LIE),
         rows=rows(
             Failure.DNS_MISMATCH,
@@ -228,6 +242,7 @@ NAMES: Final = {
         ),
     ),
     "unknown-rcode": Scene(
+        round_trips=1.0,
         fault=lying("yxdomain"),
         rows=rows(Failure.UNKNOWN, RESOLVE, Kind.DNS, dig("status: YXDOMAIN")),
     ),
@@ -236,6 +251,7 @@ NAMES: Final = {
 
 SERVERS: Final = {
     "tls": Scene(
+        round_trips=2.0,
         rows=(
             *rows(
                 *(Failure.TLS_EXPIRED, TLS, Kind.TLS, curl(60, "certificate has expired")),
@@ -289,9 +305,10 @@ SERVERS: Final = {
                 timeout_s=0.6,
                 seconds=WAITS,
             ),
-        )
+        ),
     ),
     "http": Scene(
+        round_trips=2.0,
         rows=(
             *rows(Failure.HTTP_STATUS, REPLY, Kind.HTTP, curl(22, "error: 503", "-f"), port=BUSY),
             *rows(
@@ -328,7 +345,7 @@ SERVERS: Final = {
                 timeout_s=0.6,
                 seconds=WAITS,
             ),
-        )
+        ),
     ),
 }
 
