@@ -46,6 +46,7 @@ from coordinator.rpc.enrolment import EnrolmentDoor
 from coordinator.rpc.fleet import FleetDoor
 from coordinator.rpc.plans import Plans
 from coordinator.rpc.session import Desk
+from coordinator.rpc.tracing import Tracing
 from coordinator.runtime import Runtime, Service
 from coordinator.store.catalogue import record_probes
 from coordinator.store.commit import Faults
@@ -187,13 +188,19 @@ async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) ->
         spread=random.random,
     )
     door = FleetDoor(desk, runtime.registry, authority, limits=lambda: configs.config.limits)
+    tracing = Tracing(desk, door)
+    door.saw_failure_runs = tracing.saw_failure_runs
     identity = ServerIdentity(
         authority, server_names(configs.config), now=lambda: as_datetime(runtime.wall())
     )
     configs.listen(plans.renew)
     configs.listen(door.push_plans)
     configs.listen(lambda catalogue: identity.rename(server_names(catalogue.config)))
-    servers = (await serve_fleet(door), _enrol_server(runtime), _admin_server(runtime, door, plans))
+    servers = (
+        await serve_fleet(door),
+        _enrol_server(runtime),
+        _admin_server(runtime, door, plans, tracing),
+    )
     doors = configs.config.doors
     try:
         fleet = bind(
@@ -237,7 +244,7 @@ def _enrol_server(runtime: Runtime) -> Server:
     return serve_enrolment(door)
 
 
-def _admin_server(runtime: Runtime, door: FleetDoor, plans: Plans) -> Server:
+def _admin_server(runtime: Runtime, door: FleetDoor, plans: Plans, tracing: Tracing) -> Server:
     async def changed(probe: Probe) -> None:
         if probe.state is ProbeState.REVOKED:
             door.cut(probe.probe_id, reason="this probe was revoked")
@@ -250,7 +257,7 @@ def _admin_server(runtime: Runtime, door: FleetDoor, plans: Plans) -> Server:
         seen=lambda: runtime.presence.seen,
         changed=changed,
     )
-    return serve_admin(AdminDoor(operations))
+    return serve_admin(AdminDoor(operations, tracing))
 
 
 async def _record_probe(runtime: Runtime, probe: Probe) -> None:

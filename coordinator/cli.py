@@ -61,6 +61,13 @@ _PROBES: Final = """example:
   soundings coordinator probes revoke p0a1b2c3d4e5f
 
 """
+_TRACE: Final = """example:
+  soundings coordinator trace x/spaces --probes 3
+  soundings coordinator trace x/spaces --probes fra-1,lon-2
+
+Asks probes that are connected to the running coordinator; their packets will be in the table hops.
+
+"""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -114,6 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_token(token.add_subparsers(required=True, metavar="COMMAND"))
     probes = _add(commands, "probes", _PROBES, "List, revoke or quarantine probes.")
     _add_probes(probes.add_subparsers(required=True, metavar="COMMAND"))
+    trace = _add(commands, "trace", _TRACE, "Ask probes for the way to a target, now.")
+    trace.add_argument("target", type=_component, metavar="SERVICE/COMPONENT")
+    trace.add_argument(
+        "--probes", default="0", metavar="N|NAMES", help="how many, or which (default: up to 50)"
+    )
+    _add_data(trace)
+    trace.set_defaults(act=_trace)
     return parser
 
 
@@ -177,6 +191,13 @@ def _label(text: str) -> tuple[str, str]:
     if not (key and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
     return key, value
+
+
+def _component(text: str) -> tuple[str, str]:
+    service, slash, component = text.partition("/")
+    if not (service and slash and component):
+        raise argparse.ArgumentTypeError(f"{text!r} is not SERVICE/COMPONENT")
+    return service, component
 
 
 def _span_s(text: str) -> int:
@@ -281,6 +302,24 @@ def _revoke(args: argparse.Namespace) -> int:
 
 def _quarantine(args: argparse.Namespace) -> int:
     print(_either(args.data, lambda door: door.quarantine(args.probe_id, lift=args.lift)))
+    return Exit.GOOD
+
+
+def _trace(args: argparse.Namespace) -> int:
+    service, component = args.target
+    is_count = args.probes.isdecimal()
+    names = [] if is_count else args.probes.split(",")
+    operator = Operator(args.data / "admin.sock")
+    try:
+        asked = operator.trace(
+            service, component, names=names, count=min(int(args.probes), 1000) if is_count else 0
+        )
+        print(asyncio.run(asked))
+    except NotRunningError as error:
+        raise CoordinatorError(
+            f"no coordinator runs with --data {args.data}, and only a running one can ask probes",
+            code=Exit.USAGE,
+        ) from error
     return Exit.GOOD
 
 

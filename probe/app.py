@@ -84,6 +84,7 @@ class Probe:
             heartbeat=self._heartbeat,
             heartbeat_s=lambda: max(HEARTBEAT_MIN_S, self.plans.plan.heartbeat_s),
             adopt=self.plans.adopt,
+            run=self.engine.request,
             reply_deadline_s=settings.link.reply_deadline_s,
         )
 

@@ -11,6 +11,7 @@ import grpc
 
 from coordinator.core.registry import Seen, Vantage
 from coordinator.operations import Operations, ProbeFacts
+from coordinator.rpc.tracing import TraceRefusedError, Tracing
 from coordinator.store.registry import RegistryError
 from proto.gen import admin_pb2, admin_pb2_grpc
 from proto.model import SoundingsError
@@ -19,8 +20,9 @@ from proto.model import SoundingsError
 class AdminDoor(admin_pb2_grpc.AdminServicer):
     """The servicer of the unix socket."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, tracing: Tracing) -> None:
         self._operations = operations
+        self._tracing = tracing
 
     async def CreateToken(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.CreateTokenRequest, context: Any
@@ -59,6 +61,16 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
         try:
             text = await self._operations.quarantine(request.probe_id, lift=request.lift)
         except RegistryError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        return admin_pb2.AdminReply(text=text)
+
+    async def Trace(self, request: admin_pb2.TraceRequest, context: Any) -> admin_pb2.AdminReply:  # noqa: N802  # the name of the call on the wire
+        """Ask connected probes for a trace now."""
+        try:
+            text = self._tracing.request(
+                request.service, request.component, names=request.probes, count=request.count
+            )
+        except TraceRefusedError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         return admin_pb2.AdminReply(text=text)
 

@@ -55,6 +55,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServicer):
         self._ended = asyncio.Event()
         self._numbers = itertools.count(1)
         self._draining = False
+        self.saw_failure_runs: Callable[[Probe, frozenset[int]], None] = lambda _probe, _nos: None
         self._log = structlog.get_logger("fleet")
 
     # --- the two calls ------------------------------------------------------------------------
@@ -65,6 +66,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServicer):
         """One session of one probe."""
         probe = await self._admit(context)
         session = ProbeSession(self._desk, probe, self._limits(), number=next(self._numbers))
+        session.saw_failure_runs = self.saw_failure_runs
         self._take_over(session)
         loop = asyncio.get_running_loop()
         handler = asyncio.current_task()
@@ -110,6 +112,16 @@ class FleetDoor(fleet_pb2_grpc.FleetServicer):
             issued = self._desk.plans.of(session.probe)
             session.heartbeat_s = issued.plan.heartbeat_s
             session.outbox.put(issued.message)
+
+    def connected(self) -> tuple[Probe, ...]:
+        """The probes that hold a session."""
+        return tuple(session.probe for session in self._live.values())
+
+    def ask_run(self, probe_id: str, check_no: int) -> None:
+        """Have a probe run a check of its plan once, now, if it is connected."""
+        session = self._live.get(probe_id)
+        if session is not None:
+            session.outbox.put(fleet_pb2.Down(run=fleet_pb2.Run(check_no=check_no)))
 
     def cut(self, probe_id: str, *, reason: str) -> bool:
         """End the live session of a revoked probe at once; False when it has none."""

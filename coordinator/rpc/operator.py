@@ -50,6 +50,13 @@ class Operator:
         request = admin_pb2.QuarantineRequest(probe_id=probe_id, lift=lift)
         return str((await self._ask("Quarantine", request)).text)
 
+    async def trace(self, service: str, component: str, *, names: list[str], count: int) -> str:
+        """Who was asked, in a sentence."""
+        request = admin_pb2.TraceRequest(
+            service=service, component=component, probes=names, count=count
+        )
+        return str((await self._ask("Trace", request)).text)
+
     async def _ask(self, call: str, request: Any) -> Any:
         """Raises NotRunningError, or CoordinatorError with what the coordinator said."""
         if not self._socket.is_socket():

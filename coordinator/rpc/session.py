@@ -71,6 +71,8 @@ class ProbeSession:
         self.outbox = Outbox()
         self.seen_at_us = desk.wall()
         self.heartbeat_s = 0.0
+        # Told of checks that ran because another one failed, after their rows were committed.
+        self.saw_failure_runs: Callable[[Probe, frozenset[int]], None] = lambda _probe, _nos: None
         self._window = asyncio.Semaphore(limits.batches_in_flight)
         self._limits = limits
         self._hello: Hello | None = None
@@ -153,7 +155,7 @@ class ProbeSession:
     async def _take_batch(self, batch: fleet_pb2.Batch) -> None:
         name = BatchName(self.probe.probe_id, batch.epoch, batch.seq)
         try:
-            body = unpack(batch)
+            body, failure_runs = unpack(batch)
         except WireError as error:
             self._reject(name, rows=batch.rows, reason=str(error))
             return
@@ -168,16 +170,20 @@ class ProbeSession:
                 rows=batch.rows,
                 body=body,
                 received_at_us=self.seen_at_us,
-                reply=partial(self._settle, name, cost),
+                reply=partial(self._settle, name, cost, failure_runs),
             )
         )
 
-    def _settle(self, name: BatchName, cost: int, fate: Fate, reason: str) -> None:
+    def _settle(
+        self, name: BatchName, cost: int, failure_runs: frozenset[int], fate: Fate, reason: str
+    ) -> None:
         self._desk.budget.give_back(cost)
         self._window.release()
         self._in_flight -= 1
         if fate in {Fate.COMMITTED, Fate.DUPLICATE}:
             self.outbox.acknowledge(name.epoch, name.seq)
+            if fate is Fate.COMMITTED and failure_runs:
+                self.saw_failure_runs(self.probe, failure_runs)
         elif fate is Fate.REJECTED:
             self._tell_rejected(name, reason)
         else:
@@ -324,8 +330,10 @@ class ProbeSession:
         )
 
 
-def unpack(batch: fleet_pb2.Batch) -> bytes:
+def unpack(batch: fleet_pb2.Batch) -> tuple[bytes, frozenset[int]]:
     """The body of a report, unpacked within what its envelope promised, parsed alone and checked.
+
+    With it, the numbers of the checks that ran because another one failed.
 
     Raises WireError with the reason; never allocates more than the envelope allows.
     """
@@ -341,8 +349,7 @@ def unpack(batch: fleet_pb2.Batch) -> bytes:
         raise WireError(f"codec {batch.codec} is unknown")
     if len(body) != batch.raw_bytes:
         raise WireError(f"raw_bytes is {batch.raw_bytes}, the body has {len(body)}")
-    check_body(body, rows=batch.rows)
-    return body
+    return body, check_body(body, rows=batch.rows)
 
 
 def _inflate(packed: bytes, raw_bytes: int) -> bytes:

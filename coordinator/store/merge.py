@@ -19,10 +19,12 @@ from coordinator.core.intake import TEXT_MAX, Flags, Group, Hops, Integers
 from proto.codec import body_from_wire
 from proto.columns import COLUMNS, HOP_COLUMNS, Encoding
 from proto.gen import report_pb2
-from proto.model import WireError
+from proto.model import Trigger, WireError
 
 TEXTS_BYTES_MAX = 1 << 20
 """Bytes of one report's dictionary: more is not measuring but writing a book."""
+
+_FAILURE = tuple(Trigger).index(Trigger.FAILURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,10 @@ class Merged:
     certificates: tuple[tuple[int, bytes], ...]  # (report, DER)
 
 
-def check_body(body: bytes, *, rows: int) -> None:
+def check_body(body: bytes, *, rows: int) -> frozenset[int]:
     """Parse one report alone and compare it with what its envelope says.
+
+    Returns the numbers of the checks that ran because another one failed.
 
     Raises WireError with the reason.
     """
@@ -46,6 +50,10 @@ def check_body(body: bytes, *, rows: int) -> None:
         raise WireError(f"the envelope says {rows} rows, the body {parsed.rows[0]}")
     if any(len(text) > TEXT_MAX for text in parsed.text):
         raise WireError(f"a text is longer than {TEXT_MAX} characters")
+    if _FAILURE not in parsed.trigger:
+        return frozenset()
+    triggered = zip(parsed.check_no, parsed.trigger, strict=True)
+    return frozenset(check_no for check_no, trigger in triggered if trigger == _FAILURE)
 
 
 def merge(

@@ -49,6 +49,7 @@ class Ports:
     heartbeat: Callable[[], Heartbeat]
     heartbeat_s: Callable[[], float]
     adopt: Callable[[plan_pb2.SignedPlan], Awaitable[None]]
+    run: Callable[[int], None]  # a check of the plan, by its number, once and now
     reply_deadline_s: float = REPLY_DEADLINE_S
 
 
@@ -157,6 +158,8 @@ class Session:
             case "plan":
                 self._plan = down.plan
                 self._planned.set()
+            case "run":
+                self._ports.run(down.run.check_no)
             case "drain":
                 self._take_drain(down.drain)
             case "notice":

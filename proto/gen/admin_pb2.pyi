@@ -274,6 +274,38 @@ class QuarantineRequest(_message.Message):
 Global___QuarantineRequest: _TypeAlias = QuarantineRequest  # noqa: Y015
 
 @_typing.final
+class TraceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    PROBES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    component: _builtins.str
+    count: _builtins.int
+    """of those; 0 = as many as may be"""
+    @_builtins.property
+    def probes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """by name; empty = any that are connected"""
+
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        component: _builtins.str = ...,
+        probes: _abc.Iterable[_builtins.str] | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "count", b"count", "probes", b"probes", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceRequest: _TypeAlias = TraceRequest  # noqa: Y015
+
+@_typing.final
 class AdminReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

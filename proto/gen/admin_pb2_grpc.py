@@ -54,6 +54,11 @@ class AdminStub:
                 request_serializer=proto_dot_gen_dot_admin__pb2.QuarantineRequest.SerializeToString,
                 response_deserializer=proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
                 _registered_method=True)
+        self.Trace = channel.unary_unary(
+                '/soundings.v1.Admin/Trace',
+                request_serializer=proto_dot_gen_dot_admin__pb2.TraceRequest.SerializeToString,
+                response_deserializer=proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -83,6 +88,12 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Trace(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -104,6 +115,11 @@ def add_AdminServicer_to_server(servicer, server):
             'Quarantine': grpc.unary_unary_rpc_method_handler(
                     servicer.Quarantine,
                     request_deserializer=proto_dot_gen_dot_admin__pb2.QuarantineRequest.FromString,
+                    response_serializer=proto_dot_gen_dot_admin__pb2.AdminReply.SerializeToString,
+            ),
+            'Trace': grpc.unary_unary_rpc_method_handler(
+                    servicer.Trace,
+                    request_deserializer=proto_dot_gen_dot_admin__pb2.TraceRequest.FromString,
                     response_serializer=proto_dot_gen_dot_admin__pb2.AdminReply.SerializeToString,
             ),
     }
@@ -214,6 +230,33 @@ class Admin:
             target,
             '/soundings.v1.Admin/Quarantine',
             proto_dot_gen_dot_admin__pb2.QuarantineRequest.SerializeToString,
+            proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Trace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/soundings.v1.Admin/Trace',
+            proto_dot_gen_dot_admin__pb2.TraceRequest.SerializeToString,
             proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
             options,
             channel_credentials,

@@ -35,6 +35,7 @@ class AdminStub:
     ListProbes: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListProbesRequest, _admin_pb2.ListProbesReply]
     Revoke: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ProbeRef, _admin_pb2.AdminReply]
     Quarantine: _grpc.UnaryUnaryMultiCallable[_admin_pb2.QuarantineRequest, _admin_pb2.AdminReply]
+    Trace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.AdminReply]
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -43,6 +44,7 @@ class AdminAsyncStub(AdminStub):
     ListProbes: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListProbesRequest, _admin_pb2.ListProbesReply]  # type: ignore[assignment]
     Revoke: _aio.UnaryUnaryMultiCallable[_admin_pb2.ProbeRef, _admin_pb2.AdminReply]  # type: ignore[assignment]
     Quarantine: _aio.UnaryUnaryMultiCallable[_admin_pb2.QuarantineRequest, _admin_pb2.AdminReply]  # type: ignore[assignment]
+    Trace: _aio.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.AdminReply]  # type: ignore[assignment]
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -70,6 +72,13 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
     def Quarantine(
         self,
         request: _admin_pb2.QuarantineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AdminReply, _abc.Awaitable[_admin_pb2.AdminReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Trace(
+        self,
+        request: _admin_pb2.TraceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.AdminReply, _abc.Awaitable[_admin_pb2.AdminReply]]: ...
 

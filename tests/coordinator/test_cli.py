@@ -164,6 +164,7 @@ def test_a_fact_that_cannot_be_is_refused(
         ["token", "create", "--ttl", "1y"],
         ["token", "create", "--ttl", "0s"],
         ["token", "create", "--label", "tier"],
+        ["trace", "x"],
     ],
 )
 def test_wrong_usage_ends_with_code_2(argv: list[str]) -> None:
@@ -175,7 +176,16 @@ def test_wrong_usage_ends_with_code_2(argv: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["run"], ["check-config"], ["token"], ["token", "create"], ["probes"], ["probes", "list"]],
+    [
+        [],
+        ["run"],
+        ["check-config"],
+        ["token"],
+        ["token", "create"],
+        ["probes"],
+        ["probes", "list"],
+        ["trace"],
+    ],
 )
 def test_help_has_an_example_and_the_exit_codes(
     argv: list[str], capsys: pytest.CaptureFixture[str]

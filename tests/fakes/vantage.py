@@ -31,6 +31,7 @@ class Vantage:
         self.outbox = Outbox(spool)
         self.outbox.pace(flush_s=flush_s, flush_rows=10)
         self.followed: list[Plan] = []
+        self.asked_to_run: list[int] = []
         self.plans = PlanBook(self.state, follow=self._follow)
         ports = Ports(
             outbox=self.outbox,
@@ -39,6 +40,7 @@ class Vantage:
             heartbeat=self._heartbeat,
             heartbeat_s=lambda: 0.2,
             adopt=self.plans.adopt,
+            run=self.asked_to_run.append,
             reply_deadline_s=reply_deadline_s,
         )
         self.uplink = Uplink(self.state, identity, ports, base_s=0.05, cap_s=0.2)

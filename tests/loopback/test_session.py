@@ -272,6 +272,18 @@ async def test_words_before_the_welcome_end_the_session(
         await seen(coordinator, lambda s: len(s.hellos) == 2 and len(s.rows) == 5)
 
 
+async def test_a_request_reaches_the_engine(coordinator: Coordinator, tmp_path: Path) -> None:
+    """Each is handed on by the number of its check, in order."""
+    async with online(Vantage(enrolled(tmp_path, coordinator))) as vantage:
+        await seen(coordinator, lambda s: bool(s.hellos))
+        for number in (7, 3):
+            coordinator.push(fleet_pb2.Down(run=fleet_pb2.Run(check_no=number)))
+        with trio.fail_after(10):
+            while len(vantage.asked_to_run) < 2:
+                await trio.lowlevel.checkpoint()
+        assert vantage.asked_to_run == [7, 3]
+
+
 async def test_a_flood_of_words_is_cut_off(coordinator: Coordinator, tmp_path: Path) -> None:
     """Nobody reads the inbox here: once it is full the stream ends, before memory does."""
     identity = StateDirectory(enrolled(tmp_path, coordinator)).identity()

@@ -1,0 +1,117 @@
+"""Traces on request: an operator's, and the comparison with a vantage from where a target works.
+
+A comparison is looked for after the failing trace was committed and in a task of its own: ingest
+waits for none of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from coordinator.core.comparison import Ration, Standing, choose
+from coordinator.core.registry import Probe
+from coordinator.rpc.fleet import FleetDoor
+from coordinator.rpc.session import Desk
+from coordinator.store.statements import statement
+from proto.model import Check, Kind, SoundingsError
+
+PROBES_MAX: Final = 50
+"""Probes that one request asks at most: a trace is some ninety packets toward one target."""
+
+RECENT_US: Final = 600 * 1_000_000
+"""What was good longer ago says nothing of now."""
+
+
+class TraceRefusedError(SoundingsError):
+    """Nobody can be asked; the text says why and what to do."""
+
+
+class Tracing:
+    """Asks connected probes for traces. Used on the event loop only."""
+
+    def __init__(self, desk: Desk, door: FleetDoor) -> None:
+        self._desk = desk
+        self._door = door
+        self._ration = Ration()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger("tracing")
+
+    def request(self, service: str, component: str, *, names: Sequence[str], count: int) -> str:
+        """Ask probes by name, or `count` of those connected (0 = as many as may be).
+
+        Raises TraceRefusedError when nobody can be asked.
+        """
+        able = {
+            probe.name: (probe, checks)
+            for probe in self._door.connected()
+            if (checks := self._traces(probe, service, component))
+        }
+        missing = [name for name in names if name not in able]
+        if missing:
+            raise TraceRefusedError(
+                f"--probes names {missing[0]!r}, which is not connected or has no trace of "
+                f"{service}/{component}; able are {', '.join(sorted(able)) or 'none'}"
+            )
+        chosen = list(names) or sorted(able)[: min(count or PROBES_MAX, PROBES_MAX)]
+        if not chosen:
+            raise TraceRefusedError(
+                f"no connected probe has a trace of {service}/{component}; look at the name, at "
+                "`trace` in the configuration, and at `soundings coordinator probes list`"
+            )
+        for name in chosen:
+            probe, checks = able[name]
+            for check in checks:
+                self._door.ask_run(probe.probe_id, check.check_no)
+        return f"asked {', '.join(chosen)}; the hops will be in the table hops"
+
+    def _traces(self, probe: Probe, service: str, component: str) -> list[Check]:
+        prefix = f"{service}/{component}/"
+        return [
+            check
+            for check in self._desk.plans.of(probe).plan.checks
+            if check.kind is Kind.TRACE and check.check_id.startswith(prefix)
+        ]
+
+    # --- comparison -------------------------------------------------------------------------------
+
+    def saw_failure_runs(self, probe: Probe, check_nos: frozenset[int]) -> None:
+        """Rows of these checks, made because another check failed, were committed for a probe."""
+        for check in self._desk.plans.of(probe).plan.checks:
+            if check.kind is not Kind.TRACE or check.check_no not in check_nos:
+                continue
+            if self._ration.admit(check.check_no, now_us=self._desk.wall()):
+                task = asyncio.get_running_loop().create_task(self._compare(probe, check))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _compare(self, failing: Probe, check: Check) -> None:
+        try:
+            good = await asyncio.to_thread(self._good, check)
+        except Exception as error:  # noqa: BLE001  # whatever ails the store, a comparison can wait
+            self._log.warning("no comparison", check=check.check_id, error=str(error)[:200])
+            return
+        able = [
+            Standing(probe_id=probe.probe_id, asn=probe.vantage.asn, is_good=probe.probe_id in good)
+            for probe in self._door.connected()
+            if any(check.check_no == one.check_no for one in self._desk.plans.of(probe).plan.checks)
+        ]
+        chosen = choose(able, failing_asn=failing.vantage.asn, turn=self._desk.spread())
+        if chosen is not None:
+            self._door.ask_run(chosen, check.check_no)
+        self._log.info("comparison", check=check.check_id, failing=failing.probe_id, working=chosen)
+
+    def _good(self, check: Check) -> frozenset[str]:
+        """The probes from which the check's component answered of late."""
+        service, component = check.check_id.split("/")[:2]
+        asked = {
+            "service": service,
+            "component": component,
+            "since_us": self._desk.wall() - RECENT_US,
+        }
+        with self._desk.store.cursor() as cursor:
+            rows = cursor.execute(statement("standings"), asked).fetchall()
+        return frozenset(probe_id for probe_id, good in rows if good)
