@@ -21,7 +21,7 @@ from probe.core.address import parse_networks
 from probe.core.endpoint import parse_endpoint
 from probe.core.explain import Explained, as_data, exit_code, render
 from probe.core.explaintarget import Asked, check_of
-from probe.core.limits import HOPS_MAX, PACKETS_MAX
+from probe.core.limits import BODY_CAP_MAX, HOPS_MAX, PACKETS_MAX
 from probe.core.outcome import Outcome
 from probe.exits import Exit
 from probe.io.clock import wall_us
@@ -32,6 +32,8 @@ from proto.model import Check, Kind
 
 EXAMPLES: Final = """examples:
   soundings probe check https://example.org/live --explain
+  soundings probe check https://example.org/ --http2 --expect-body '"live":*true'
+  soundings probe check tls://example.org --neutral-sni example.com
   soundings probe check tcp://example.org:443 --json
   soundings probe check icmp://example.org --count 5
   soundings probe check https://example.org/ --trace --explain
@@ -73,7 +75,12 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     add("--count", type=int, default=None, metavar="N", help="packets, or repetitions")
     add("--method", choices=("GET", "HEAD"), default="GET", help="of an http check")
     add("--expect-status", type=int, action="append", metavar="N", help="good statuses (200)")
-    add("--expect-body", metavar="TEXT", help="text that a good body contains")
+    add("--expect-body", metavar="TEXT", help="text in a good body; * stands for any text")
+    add("--expect-sha256", metavar="HEX", help="how the SHA-256 of a good body begins")
+    add("--body-cap-bytes", type=int, metavar="N", help="read no more of a body (default 65536)")
+    add("--http2", action="store_true", help="for https: offer HTTP/2, then HTTP/1.1 (default 1.1)")
+    add("--sni", metavar="NAME", help="say and verify this name instead of the target's, Host too")
+    add("--neutral-sni", metavar="NAME", help="say this name, and judge no certificate or status")
     add("--expect-answer", action="append", default=[], metavar="NETWORK", help="for dns")
     add("--qtype", metavar="TYPE", help="for dns: A, AAAA, NS, CNAME, SOA or TXT (default A)")
     add("--server", metavar="ADDRESS", help="for dns: ask this server, not the resolvers")
@@ -182,6 +189,10 @@ def _check(args: argparse.Namespace) -> tuple[Check, int]:
     """The check, and how often to run it. Raises ValueError with the fix."""
     if args.timeout_s <= 0:
         raise ValueError(f"--timeout-s is {args.timeout_s}; it must be above 0")
+    if args.body_cap_bytes is not None and not 0 <= args.body_cap_bytes <= BODY_CAP_MAX:
+        raise ValueError(
+            f"--body-cap-bytes is {args.body_cap_bytes}; it must lie between 0 and {BODY_CAP_MAX}"
+        )
     if args.count is not None and not 1 <= args.count <= COUNT_MAX:
         raise ValueError(f"--count is {args.count}; it must lie between 1 and {COUNT_MAX}")
     if args.trace and args.kind not in {None, Kind.TRACE.value}:
@@ -205,6 +216,11 @@ def _check(args: argparse.Namespace) -> tuple[Check, int]:
         qtype=args.qtype,
         server=args.server,
         authoritative=args.authoritative,
+        http2=args.http2,
+        sni=args.sni,
+        neutral_sni=args.neutral_sni,
+        expect_sha256=args.expect_sha256,
+        body_cap_bytes=args.body_cap_bytes,
     )
     check, count = check_of(asked), args.count or 1
     if check.kind not in {Kind.ICMP, Kind.TRACE}:

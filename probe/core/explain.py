@@ -173,12 +173,16 @@ def _http_line(row: Result) -> str:
     words = [f"HTTP/{row.http_version} {row.http_status}, {row.body_bytes} bytes of body"]
     words += [f"location {row.location}"] if row.location else []
     words += [f"edge {row.edge}"] if row.edge else []
+    words += [f"a known {row.page} page"] if row.page else []
     return ", ".join(words)
 
 
 def _tls_line(row: Result) -> str:
     if row.cert_verify is None:
-        return ""
+        # Under a neutral name nobody judges; without a certificate there is nothing to tell.
+        if row.cert_sha256 is None:
+            return ""
+        return f"{row.tls_version}, certificate not judged, sha256 {row.cert_sha256[:16]}…"
     verdict = "verified" if row.cert_verify == 0 else f"not good (verify code {row.cert_verify})"
     leaf = "" if row.cert_sha256 is None else f", sha256 {row.cert_sha256[:16]}…"
     return f"{row.tls_version or 'TLS'}, certificate {verdict}{leaf}"

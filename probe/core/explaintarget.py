@@ -48,6 +48,11 @@ class Asked:
     expect_answers: tuple[str, ...] = ()
     follow_redirects: int = 0
     pinned: str | None = None
+    http2: bool = False  # offer HTTP/2 before HTTP/1.1
+    sni: str | None = None  # say this name, and verify against it
+    neutral_sni: str | None = None  # say this name, and judge no certificate
+    expect_sha256: str | None = None
+    body_cap_bytes: int | None = None
     qtype: str | None = None
     server: str | None = None
     authoritative: bool = False
@@ -80,7 +85,8 @@ def check_of(asked: Asked) -> Check:
         follow_redirects=asked.follow_redirects,
         pinned=asked.pinned,
     )
-    return _refuse_impossible(_dns_asked(_of_kind(asked, check, parts), asked))
+    asked_for = _dns_asked(_of_kind(asked, check, parts), asked)
+    return _refuse_impossible(_web_asked(asked_for, asked))
 
 
 def _split(target: str) -> SplitResult:
@@ -116,6 +122,36 @@ def _of_kind(asked: Asked, check: Check, parts: SplitResult) -> Check:
     if check.kind is Kind.DNS:
         return _dns_check(check, parts)
     return replace(check, use_tls=False)
+
+
+def _web_asked(check: Check, asked: Asked) -> Check:
+    """What the options say of an http or tls check."""
+    if asked.sni is not None and asked.neutral_sni is not None:
+        raise ValueError("--sni and --neutral-sni name the same thing; give one of them")
+    said = {
+        "--http2": asked.http2,
+        "--sni": asked.sni is not None,
+        "--neutral-sni": asked.neutral_sni is not None,
+        "--expect-sha256": asked.expect_sha256 is not None,
+        "--body-cap-bytes": asked.body_cap_bytes is not None,
+    }
+    given = [option for option, is_given in said.items() if is_given]
+    if not given:
+        return check
+    names_only = {"--http2", "--sni", "--neutral-sni"}
+    if not (check.kind is Kind.HTTP or (check.kind is Kind.TLS and names_only >= set(given))):
+        raise ValueError(f"{given[-1]} is for https; write https://{check.host}/")
+    if asked.http2 and check.kind is Kind.HTTP and not check.use_tls:
+        raise ValueError(f"--http2 needs TLS, where it is agreed on; write https://{check.host}/")
+    cap = asked.body_cap_bytes
+    return replace(
+        check,
+        http_versions=("2", "1.1") if asked.http2 else check.http_versions,
+        sni=asked.sni if asked.neutral_sni is None else asked.neutral_sni,
+        control=check.control if asked.neutral_sni is None else Control.NEUTRAL_SNI,
+        expect_sha256=asked.expect_sha256,
+        body_cap_bytes=check.body_cap_bytes if cap is None else cap,
+    )
 
 
 def _dns_asked(check: Check, asked: Asked) -> Check:

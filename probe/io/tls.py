@@ -161,7 +161,9 @@ def _note_peer(draft: Draft, peer: Peer, elapsed: Elapsed, sentence: str) -> Non
         Operation.TLS,
         elapsed,
         classified_by=sentence,
-        detail=" ".join(word for word in (peer.version, peer.cipher, peer.alpn) if word),
+        detail=" ".join(
+            word for word in (peer.version, peer.cipher, peer.alpn and f"ALPN {peer.alpn}") if word
+        ),
     )
     draft.row = changed(draft.row, tls_us=elapsed.us, tls_version=peer.version)
     if peer.certificate is not None:

@@ -299,3 +299,25 @@ def test_data() -> None:
     ]
     assert data["config"] == dict(CONFIG)
     assert data["policy"].startswith("198.18.0.10 is benchmarking")
+
+
+def test_a_known_page_over_http2_is_named() -> None:
+    """Who looks at a challenge is told so, and in which version of HTTP it came."""
+    shown = page(
+        "https://x.test",
+        http_status=403,
+        http_version="2",
+        body_bytes=9,
+        edge="a:b",
+        page="challenge",
+    )
+    text = render(shown, with_steps=False)
+    assert "  HTTP/2 403, 9 bytes of body, edge a:b, a known challenge page\n" in text
+
+
+def test_a_certificate_under_a_neutral_name_is_not_judged() -> None:
+    """The page shows whose it is and claims nothing of it; without one there is no line."""
+    for leaf, is_shown in (("ab" * 32, True), (None, False)):
+        shown = page("tls://x.test", tls_version="TLSv1.3", cert_sha256=leaf)
+        text = render(shown, with_steps=False)
+        assert ("TLSv1.3, certificate not judged, sha256 abababababababab…" in text) is is_shown

@@ -31,6 +31,24 @@ def typed(target: str, **options: Any) -> dict[str, Any]:
         ),
         ("tcp://x.test:22", {}, {"kind": Kind.TCP, "port": 22}),
         ("tls://x.test", {}, {"kind": Kind.TLS, "port": 443}),
+        (
+            "tls://x.test",
+            {"neutral_sni": "n.test"},
+            {"kind": Kind.TLS, "port": 443, "sni": "n.test", "control": Control.NEUTRAL_SNI},
+        ),
+        (
+            "https://x.test",
+            {"http2": True, "sni": "y.test", "expect_sha256": "00ff", "body_cap_bytes": 0},
+            {
+                "kind": Kind.HTTP,
+                "port": 443,
+                "use_tls": True,
+                "http_versions": ("2", "1.1"),
+                "sni": "y.test",
+                "expect_sha256": "00ff",
+                "body_cap_bytes": 0,
+            },
+        ),
         ("dns://x.test", {}, {"kind": Kind.DNS}),
         (
             "dns://x.test?type=aaaa&server=192.0.2.53:5353",
@@ -98,3 +116,20 @@ def test_targets_that_make_no_sense(target: str, options: dict[str, Any], text: 
     """What means no check is refused with the value and how to write it."""
     with pytest.raises(ValueError, match=text):
         check_of(Asked(target=target, **options))
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "why"),
+    [
+        ("https://x.test", {"sni": "a.test", "neutral_sni": "b.test"}, "give one of them"),
+        ("http://x.test", {"http2": True}, "--http2 needs TLS"),
+        ("tcp://x.test:443", {"sni": "a.test"}, "--sni is for https"),
+        ("tls://x.test", {"expect_sha256": "00"}, "--expect-sha256 is for https"),
+        ("https://x.test", {"sni": "a b"}, "sni 'a b' is no name"),
+        ("https://x.test", {"expect_sha256": "XY"}, "expect_sha256 is 'XY'; it must be hex"),
+    ],
+)
+def test_web_options_that_make_no_sense(target: str, options: dict[str, Any], why: str) -> None:
+    """An option that would do nothing, or contradicts another, is refused with the way to write it."""
+    with pytest.raises(ValueError, match=why):
+        typed(target, **options)
