@@ -7,7 +7,7 @@ DEMO ?=
 FUZZ ?= dns --seconds 60
 BENCH ?=
 
-.PHONY: setup demo test fuzz check bench-probe bench-ingest wheel lock proto clean
+.PHONY: setup demo test fuzz check bench-probe bench-footprint bench-ingest wheel lock proto clean
 
 setup: $(VENV)/.ready
 
@@ -36,6 +36,10 @@ check: setup
 # Ten minutes; BENCH="--quick" tries everything once. How to read it: docs/benchmarks.md.
 bench-probe: setup
 	@$(BIN)/python -m tests.bench.probe $(BENCH)
+
+# What a probe costs its host: memory, processor, start, size of the install. Two minutes.
+bench-footprint: setup
+	@$(BIN)/python -m tests.bench.footprint $(BENCH)
 
 # Three minutes.
 bench-ingest: setup
