@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,21 +70,27 @@ def carried(found: Findings) -> Carried:
 
 
 def _carry(ground: Ground, per_s: float, *, seconds: float) -> Carried:
-    # Each slot once within the time: exactly so many fall due, whatever the phases.
-    work = Workload(per_s=mixed(per_s), seconds=seconds, warmup_s=2.0, interval_s=seconds)
+    # Every check once in the warm-up and twice in the time: what a probe remembers it has met, and
+    # exactly so many slots fall due, whatever the phases.
+    interval_s = seconds / 2
+    work = Workload(
+        per_s=mixed(per_s), seconds=seconds, warmup_s=interval_s + 1, interval_s=interval_s
+    )
     found = run_vantage(ground, work)
     if found is None:
         raise RuntimeError("the mixed load could not be run; the vantage's words are above")
     return carried(found)
 
 
-def measure_mixed(bench: Bench, ground: Ground, *, rounds: int, seconds: float) -> None:
+def measure_mixed(
+    bench: Bench, ground: Ground, *, rates: Sequence[float], rounds: int, seconds: float
+) -> None:
     """The promised rate in every round, and above it the highest that is carried."""
     promised: list[Carried] = []
     best: list[float] = []
     for number in range(rounds):
         say(f"mixed load: round {number + 1} of {rounds}")
-        tried = _climb(ground, seconds=seconds)
+        tried = _climb(ground, rates, seconds=seconds)
         promised.append(tried[0])
         best.append(max((one.per_s for one in tried if one.holds), default=0.0))
     bench.add("mixed_carried", over_rounds(best, "checks/s"))
@@ -99,9 +106,9 @@ def measure_mixed(bench: Bench, ground: Ground, *, rounds: int, seconds: float) 
     bench.add("mixed_rss", over_rounds([one.rss_mb for one in promised], "MB"))
 
 
-def _climb(ground: Ground, *, seconds: float) -> list[Carried]:
+def _climb(ground: Ground, rates: Sequence[float], *, seconds: float) -> list[Carried]:
     tried: list[Carried] = []
-    for rate in RATES:
+    for rate in rates:
         tried.append(_carry(ground, rate, seconds=seconds))
         one = tried[-1]
         say(
@@ -114,7 +121,7 @@ def _climb(ground: Ground, *, seconds: float) -> list[Carried]:
 
 
 def measure_beside_blackbox(
-    bench: Bench, ground: Ground, program: Path, *, rounds: int, seconds: float
+    bench: Bench, ground: Ground, *, program: Path, rounds: int, seconds: float
 ) -> None:
     """CPU per mixed check of both, in turn, at one rate on one core."""
     ours: list[float] = []
