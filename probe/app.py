@@ -21,7 +21,7 @@ from probe.core.outcome import Outcome
 from probe.engine import Engine, Runner
 from probe.exits import Exit, ProbeError
 from probe.io import privileges, vitals
-from probe.io.clock import Clocks, synchronised, wall_us
+from probe.io.clock import SET_NTP, Clocks, wall_us
 from probe.io.disk import OsDisk, Spool, SpoolError
 from probe.io.outbox import Outbox
 from probe.io.recollection import Recollection
@@ -115,6 +115,7 @@ class Probe:
         )
 
     def _heartbeat(self) -> Heartbeat:
+        drift = self.clocks.drift()
         return Heartbeat(
             sent_at_us=self.clocks.wall(),
             plan_version=self.plans.plan.version,
@@ -127,10 +128,10 @@ class Probe:
             queue_depth=self.engine.queue_depth,
             lateness_us_p99=self.engine.lateness.p99_us(),
             receive_drops=self._box.receive_drops(),
-            clock_synchronised=synchronised(),
+            clock_synchronised=self.clocks.synchronised(),
             plan_since_us=self.plans.since_us,
             overloaded_slots=self.engine.overloaded_slots,
-            clock_drift_ppb=None,
+            clock_drift_ppb=None if drift is None else drift.ppb,
         )
 
 
@@ -182,6 +183,8 @@ async def run_probe(
             probe = Probe(state, identity, settings, box)
             probe.plans.restore()
             log.info("started", probe_id=identity.endpoint.probe_id, state=str(state.path))
+            if probe.clocks.synchronised() is False:
+                log.warning("clock_unsynchronised", fix=SET_NTP)
             notifier.tell("READY=1")
             await _live(probe, signals, notifier)
             notifier.tell("STOPPING=1")

@@ -91,6 +91,11 @@ class ClockSample:
         """Time on the way, both ways together."""
         return ((self.t4_ns - self.t1_ns) - (self.t3_ns - self.t2_ns)) // 1000
 
+    @property
+    def error_us(self) -> int:
+        """How far `offset_us` can be off, rounding included."""
+        return (self.delay_us + 1) // 2 + 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockEstimate:
@@ -134,6 +139,4 @@ class ClockFilter:
 def _aged(samples: Iterable[tuple[ClockSample, int]], mono_us: int) -> Iterable[ClockEstimate]:
     for sample, taken_us in samples:
         drift_us = (mono_us - taken_us) * AGEING_PPM // 1_000_000
-        yield ClockEstimate(
-            offset_us=sample.offset_us, error_us=(sample.delay_us + 1) // 2 + 1 + drift_us
-        )
+        yield ClockEstimate(offset_us=sample.offset_us, error_us=sample.error_us + drift_us)

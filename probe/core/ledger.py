@@ -20,6 +20,7 @@ class ClockFacts:
 
     estimate: ClockEstimate | None
     stepped: bool  # the wall clock jumped between slot and end
+    synchronised: bool | None = None  # None: the kernel would not say
 
 
 def measured(
@@ -39,6 +40,7 @@ def measured(
         lateness_us=lateness_us,
         clock_offset_us=None if estimate is None else estimate.offset_us,
         clock_error_us=None if estimate is None else estimate.error_us,
+        clock_synchronised=clock.synchronised,
         validity=_validity(result, lateness_us=lateness_us, check=check, clock=clock),
         trigger=trigger,
     )

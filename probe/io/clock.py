@@ -6,11 +6,13 @@ import ctypes
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import ClassVar, Final
 
 import trio
 
 from probe.core.clock import ClockEstimate, ClockFilter, ClockSample, Reading, Timeline
+from probe.core.drift import Drift, DriftFilter
 from probe.core.ledger import ClockFacts
 
 STA_UNSYNC: Final = 0x40
@@ -21,6 +23,14 @@ _APART_US: Final = 5_000
 """Two readings of one instant further apart than this were torn by the scheduler: read again."""
 
 _READS_MAX: Final = 4
+
+KERNEL_LOOK_US: Final = 1_000_000
+"""The kernel is asked about its clock this often at most: it changes its mind over minutes."""
+
+SET_NTP: Final = (
+    "turn on time synchronisation (`timedatectl set-ntp true`, or start chrony) and look with "
+    "`timedatectl`"
+)
 
 
 def wall_us(offset_s: float = 0.0) -> Callable[[], int]:
@@ -43,8 +53,19 @@ def clock_note(*, probe_us: int, coordinator_us: int) -> str | None:
     return (
         f"this machine's clock is {_span(abs(off_s))} {side} the coordinator's "
         f"({utc(probe_us):%Y-%m-%d %H:%M:%S} here, {utc(coordinator_us):%Y-%m-%d %H:%M:%S} there, UTC); "
-        "its rows are marked clock_suspect until that is repaired: turn on time synchronisation "
-        "(`timedatectl set-ntp true`, or start chrony) and look with `timedatectl`"
+        f"its rows are marked clock_suspect until that is repaired: {SET_NTP}"
+    )
+
+
+def drift_note(drift: Drift | None) -> str | None:
+    """A sentence when this machine's clock runs away faster than any sound one; else None."""
+    if drift is None or not drift.wild:
+        return None
+    pace = "gains" if drift.ppb > 0 else "loses"
+    return (
+        f"this machine's clock {pace} {abs(drift.ppb) / 1000:.0f} ppm "
+        f"({abs(drift.ppb) * 86_400 / 1e9:.0f} s a day) on the coordinator's: {SET_NTP}; where that "
+        "is on, the machine's hardware or hypervisor keeps bad time"
     )
 
 
@@ -60,13 +81,23 @@ def mono_us() -> int:
 
 
 class Clocks:
-    """Both clocks looked at together, and how far the wall clock is from the coordinator's."""
+    """Both clocks looked at together, how far the wall clock is off, and what the kernel thinks."""
 
-    def __init__(self, wall: Callable[[], int], *, mono: Callable[[], int] = mono_us) -> None:
+    def __init__(
+        self,
+        wall: Callable[[], int],
+        *,
+        mono: Callable[[], int] = mono_us,
+        kernel: Callable[[], bool | None] | None = None,
+    ) -> None:
         self.wall = wall
         self._mono = mono
+        self._kernel = kernel or synchronised
+        self._kernel_said: tuple[int, bool | None] | None = None  # when, and what
         self._timeline = Timeline(wall_us=wall(), mono_us=mono())
         self._filter = ClockFilter()
+        self._drift = DriftFilter()
+        self._drift_told = False
         self._jumped_us = 0
         self.steps = 0
 
@@ -82,6 +113,7 @@ class Clocks:
             self.steps += 1
             self._jumped_us += reading.jump_us
             self._filter.clear()
+            self._drift.clear()
         return reading
 
     def take_jump_us(self) -> int:
@@ -96,15 +128,40 @@ class Clocks:
     def add(self, sample: ClockSample) -> bool:
         """Take a sample of the coordinator's clock; False = it contradicts itself."""
         self.look()
-        return self._filter.add(sample, mono_us=self._mono())
+        now_us = self._mono()
+        taken = self._filter.add(sample, mono_us=now_us)
+        if taken:
+            self._drift.add(offset_us=sample.offset_us, error_us=sample.error_us, mono_us=now_us)
+        return taken
 
     def estimate(self) -> ClockEstimate | None:
         """How far the wall clock is off; None = not known."""
         return self._filter.estimate(mono_us=self._mono())
 
+    def drift(self) -> Drift | None:
+        """How much the wall clock gains on the coordinator's; None = not known."""
+        return self._drift.drift()
+
+    def take_drift_note(self) -> str | None:
+        """What a person must be told of the drift, once in the life of the process."""
+        note = None if self._drift_told else drift_note(self.drift())
+        self._drift_told = self._drift_told or note is not None
+        return note
+
+    def synchronised(self) -> bool | None:
+        """Whether the kernel believes its clock is disciplined, as it said within the last second."""
+        now_us = self._mono()
+        if self._kernel_said is None or now_us - self._kernel_said[0] >= KERNEL_LOOK_US:
+            self._kernel_said = (now_us, self._kernel())
+        return self._kernel_said[1]
+
     def facts(self, *, steps_before: int) -> ClockFacts:
         """For a row whose slot fell due when `steps_before` steps were counted."""
-        return ClockFacts(estimate=self.estimate(), stepped=self.steps != steps_before)
+        return ClockFacts(
+            estimate=self.estimate(),
+            stepped=self.steps != steps_before,
+            synchronised=self.synchronised(),
+        )
 
 
 class _Timex(ctypes.Structure):
@@ -121,6 +178,11 @@ class _Timex(ctypes.Structure):
     ]
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)  # loading it takes a thousand times as long as the call
+
+
 def synchronised() -> bool | None:
     """Whether the kernel believes that somebody disciplines its clock; None = it would not say.
 
@@ -128,7 +190,7 @@ def synchronised() -> bool | None:
     """
     timex = _Timex()
     try:
-        failed = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex)) < 0
+        failed = _libc().adjtimex(ctypes.byref(timex)) < 0
     except (OSError, AttributeError):
         return None
     return None if failed else not timex.status & STA_UNSYNC

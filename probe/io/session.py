@@ -179,6 +179,9 @@ class Session:
         clocks.add(
             ClockSample(t1_ns=reply.t1_ns, t2_ns=reply.t2_ns, t3_ns=reply.t3_ns, t4_ns=t4_ns)
         )
+        note = clocks.take_drift_note()
+        if note is not None:
+            self._log.error("clock_drifts", note=note)
         estimate = clocks.estimate()
         if estimate is not None and estimate.suspect and not self._suspect_told:
             self._suspect_told = True

@@ -78,6 +78,14 @@ def test_a_row_says_what_made_it() -> None:
     assert row.trigger is Trigger.CONFIRMATION
 
 
+def test_a_row_says_what_the_kernel_thinks_of_its_clock() -> None:
+    """An undisciplined clock is told, not judged; unknown stays unknown."""
+    for said in (True, False, None):
+        facts = ClockFacts(estimate=None, stepped=False, synchronised=said)
+        row = ledger(a_row(), clock=facts)
+        assert (row.clock_synchronised, row.validity) == (said, Validity.OK)
+
+
 def test_a_crash_is_no_failure_of_the_target() -> None:
     """A run that a defect of ours ended is the probe's fault."""
     row = crashed(a_check(7), started_at_us=START_US + 5)

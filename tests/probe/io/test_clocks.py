@@ -3,7 +3,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from probe.core.clock import ClockSample
-from probe.io.clock import Clocks, clock_note, synchronised, utc, wall_us
+from probe.core.drift import Drift
+from probe.io.clock import (
+    KERNEL_LOOK_US,
+    Clocks,
+    clock_note,
+    drift_note,
+    synchronised,
+    utc,
+    wall_us,
+)
 from tests.fakes.ledgers import START_US
 
 
@@ -88,3 +97,54 @@ def test_stamps_are_utc() -> None:
 def test_the_kernel_says_or_does_not_say() -> None:
     """Adjtimex needs no permission; None only where it is forbidden."""
     assert synchronised() in {True, False, None}
+
+
+def test_the_kernel_is_asked_once_a_second() -> None:
+    """A thousand rows a second share one answer, and a change of mind is seen in the next."""
+    hands, asked = Hands(), list[int]()
+
+    def kernel() -> bool:
+        asked.append(hands.mono_us)
+        return len(asked) == 1
+
+    clocks = Clocks(hands.wall, mono=hands.mono, kernel=kernel)
+    said = [clocks.facts(steps_before=0).synchronised for _ in range(3)]
+    hands.turn(KERNEL_LOOK_US, KERNEL_LOOK_US)
+    said.append(clocks.synchronised())
+    assert said == [True, True, True, False]
+    assert len(asked) == 2
+
+
+def drifting(ppm: int, *, minutes: int = 10) -> Clocks:
+    """Clocks that have been compared with the coordinator's once a minute."""
+    hands = Hands()
+    clocks = Clocks(hands.wall, mono=hands.mono)
+    for minute in range(minutes):
+        t1_ns = START_US * 1000
+        t2_ns = t1_ns - ppm * minute * 60_000
+        clocks.add(ClockSample(t1_ns=t1_ns, t2_ns=t2_ns, t3_ns=t2_ns, t4_ns=t1_ns + 1000))
+        hands.turn(60_000_000, 60_000_000)
+    return clocks
+
+
+def test_a_drift_is_known_after_minutes_and_void_after_a_step() -> None:
+    """This clock gains 30 ppm; before there are two minutes nothing is claimed."""
+    assert drifting(30, minutes=1).drift() is None
+    clocks = drifting(30)
+    drift = clocks.drift()
+    assert drift is not None
+    assert abs(drift.ppb - 30_000) <= drift.error_ppb
+    assert clocks.take_drift_note() is None
+    clocks.wall = lambda: START_US
+    clocks.look()
+    assert clocks.drift() is None
+
+
+def test_a_wild_clock_is_told_once_with_the_fix() -> None:
+    """More than 100 ppm: nobody disciplines it, or its hardware is broken."""
+    clocks = drifting(-250)
+    note = str(clocks.take_drift_note())
+    assert "loses 250 ppm (22 s a day)" in note
+    assert "timedatectl set-ntp true" in note
+    assert clocks.take_drift_note() is None
+    assert "gains" in str(drift_note(Drift(ppb=250_000, error_ppb=0)))
