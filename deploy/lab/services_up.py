@@ -158,9 +158,12 @@ def start_services(ground: Ground, directory: Path, *, seed: int) -> Services:
 def zones(ground: Ground) -> list[Zone]:
     """What the authoritative servers know: every name that is served, with all its addresses."""
     made = []
+    authorities = ground.topology.names(Part.NAMESERVER)
+    serving = [address for machine in authorities for address in ground.addresses(machine)]
     for apex in ZONES:
         served = [s for s in catalogue.everything(ground.topology) if s.domain.endswith("." + apex)]
-        made.append(make_zone(apex, {s.domain: ground.addresses(s.machine) for s in served}))
+        hosts = {s.domain: ground.addresses(s.machine) for s in served}
+        made.append(make_zone(apex, {f"ns.{apex}": serving, **hosts}))
     return made
 
 
