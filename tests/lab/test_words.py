@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from proto.model import Failure, Kind, Operation, Validity
-from tests.lab.word_bench import TARGET, Bench, Observed, Row, finish, observe, running_bench, start
+from tests.lab.word_bench import (
+    TARGET,
+    Bench,
+    Observed,
+    Row,
+    Sender,
+    finish,
+    observe,
+    running_bench,
+    start,
+)
 from tests.lab.word_rows import TRANSIT, scripts
 from tests.lab.word_table import SCENES, UNDRIVEN
 from tests.lab.word_tools import ping
@@ -67,9 +77,11 @@ def test_word(bench: Bench, observed: Observe, scene: str, place: int) -> None:
         assert re.search(_filled(bench, says.pattern(row.family), found), ran.output), ran.output
 
 
-def _address(bench: Bench, machine: str | None, family: int) -> str | None:
+def _address(bench: Bench, machine: Sender | None, family: int) -> str | None:
     if machine is None:
         return None
+    if isinstance(machine, tuple):
+        return bench.network.topology.link(*machine).address(machine[0], family)
     return (
         bench.address(machine, family)
         if machine == TARGET

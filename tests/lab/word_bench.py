@@ -75,6 +75,10 @@ def settings(network: Network, shop: CertificateShop) -> ToolboxSettings:
     )
 
 
+Sender: TypeAlias = str | tuple[str, str]
+"""Who sends an ICMP error: a router about what goes to the target, the target itself, or a router
+by its interface toward a neighbour."""
+
 Fault: TypeAlias = Callable[[Bench], AbstractContextManager[object]]
 
 
@@ -88,7 +92,7 @@ class Row:
     family: int
     seconds: tuple[float, float] = (0.0, 2.4)  # of the whole run
     icmp: tuple[int, int] | None = None  # type and code
-    router: str | None = None  # who sent it, by name; the target's own name for itself
+    router: Sender | None = None  # who sent it
     fields: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[Says, ...] = ()
 

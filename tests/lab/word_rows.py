@@ -16,7 +16,7 @@ from deploy.lab.faults.network import reject
 from deploy.lab.rules import Action
 from proto.model import Failure, Kind, Operation
 from tests.fakes.broken_servers import Ending, Script, response
-from tests.lab.word_bench import TARGET, Fault, Row, Says, server_context
+from tests.lab.word_bench import TARGET, Fault, Row, Says, Sender, server_context
 
 TRANSIT, ACCESS, BORDER = "tr1", "ac01", "an-a"
 ZONE = "anchor.test"
@@ -80,7 +80,7 @@ def rows(
     kind: Kind,
     *tools: Says,
     families: tuple[int, ...] = (4, 6),
-    error: tuple[Icmp, str] | None = None,
+    error: tuple[Icmp, Sender] | None = None,
     seconds: tuple[float, float] = (0.0, 2.4),
     **fields: Any,
 ) -> tuple[Row, ...]:

@@ -51,7 +51,8 @@ from tests.lab.word_rows import (
 )
 from tests.lab.word_tools import curl, dig, fping, mtr, openssl, ping
 
-REPLY, TLS, CONNECT, RESOLVE, ECHO = (
+HOP, REPLY, TLS, CONNECT, RESOLVE, ECHO = (
+    Operation.HOP,
     Operation.REPLY,
     Operation.TLS,
     Operation.CONNECT,
@@ -60,10 +61,12 @@ REPLY, TLS, CONNECT, RESOLVE, ECHO = (
 )
 WAITS = (0.5, 2.2)  # a check that is given 0.6 s and hears nothing
 
+#: mtr that meets one router again and again.
+ROUND_AND_ROUND = r"2\.\|-- {transit} (?s:.*)4\.\|-- {transit} "
+
 #: Words without a row of the table, and why.
 UNDRIVEN: Final = {
     Failure.LOCAL_OVERLOAD: "takes hundreds of rows at once: test_words has it by itself",
-    Failure.LOOP: "a trace alone can tell it",
 }
 
 NETWORK: Final = {
@@ -173,11 +176,43 @@ NETWORK: Final = {
         fault=lambda b: loop(
             b.network, between=(ACCESS, TRANSIT), toward=(TARGET,), verdict_class="upstream"
         ),
-        rows=network_rows(
-            Failure.TTL_EXCEEDED,
-            (curl(7, "No route to host"), mtr(r"2\.\|-- {router} (?s:.*)4\.\|-- {router} ")),
-            (ping({4: "{router}.* Time to live exceeded", 6: "{router}.*: Hop limit"}),),
-            error=(TIME_EXCEEDED, TRANSIT),
+        rows=(
+            *network_rows(
+                Failure.TTL_EXCEEDED,
+                (curl(7, "No route to host"), mtr(ROUND_AND_ROUND)),
+                (ping({4: "{router}.* Time to live exceeded", 6: "{router}.*: Hop limit"}),),
+                error=(TIME_EXCEEDED, TRANSIT),
+            ),
+        ),
+    ),
+    # Over IPv6 a router has another name each way: the ring is known one hop later.
+    "routing-loop-traced": Scene(
+        fault=lambda b: loop(
+            b.network, between=(ACCESS, TRANSIT), toward=(TARGET,), verdict_class="upstream"
+        ),
+        rows=(
+            *rows(
+                *(Failure.LOOP, HOP, Kind.TRACE, mtr(ROUND_AND_ROUND)),
+                families=(4,),
+                error=(TIME_EXCEEDED, TRANSIT),
+            ),
+            *rows(
+                *(Failure.LOOP, HOP, Kind.TRACE, mtr(ROUND_AND_ROUND)),
+                families=(6,),
+                error=(TIME_EXCEEDED, (ACCESS, TRANSIT)),
+            ),
+            *rows(
+                *(Failure.LOOP, HOP, Kind.TRACE),
+                families=(4,),
+                error=(TIME_EXCEEDED, TRANSIT),
+                port=443,
+            ),
+            *rows(
+                *(Failure.LOOP, HOP, Kind.TRACE),
+                families=(6,),
+                error=(TIME_EXCEEDED, (ACCESS, TRANSIT)),
+                port=443,
+            ),
         ),
     ),
     "reset-at-hello": Scene(
