@@ -57,7 +57,9 @@ async def test_a_connection_carries_the_kernels_round_trip(address: str) -> None
 
 async def test_what_arrives_on_a_connection_is_stamped() -> None:
     """Whoever goes on with the socket gets kernel stamps with the bytes."""
-    with listener() as sock:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as warm, listener() as sock:
+        warm.setblocking(False)
+        assert await stamps.warm_up(warm)  # the kernel stamps nothing until somebody has asked
         found = await connected("127.0.0.1", port_of(sock))
         peer, _ = sock.accept()
         with found.sock, peer:
