@@ -14,7 +14,7 @@ SLOT_MAX = 2**52  # the year 2112 in microseconds
 
 def _column(column: Column) -> st.SearchStrategy[Any]:
     if column.encoding is Encoding.TEXT:
-        return st.none() | st.text(max_size=40)
+        return st.none() | st.text(max_size=12)
     if column.encoding is Encoding.ZIGZAG:
         return st.none() | st.integers(-(2**62), 2**62)
     if column.boolean:
@@ -23,13 +23,14 @@ def _column(column: Column) -> st.SearchStrategy[Any]:
     return plain if column.encoding is Encoding.PLAIN else st.none() | plain
 
 
+_NAME = st.none() | st.text(max_size=12)
 _SMALL = st.none() | st.integers(0, 2**32 - 2)
 
 hops = st.builds(
     Hop,
     ttl=st.integers(0, 2**32 - 1),
     packet=st.integers(0, 2**32 - 1),
-    router=st.none() | st.text(max_size=40),
+    router=_NAME,
     rtt_us=_SMALL,
     icmp_type=_SMALL,
     icmp_code=_SMALL,
@@ -46,18 +47,18 @@ def results(draw: st.DrawFn) -> Result:
         check_no=draw(st.integers(0, 2**32 - 1)),
         slot_at_us=slot,
         started_at_us=started,
-        hops=tuple(draw(st.lists(hops, max_size=3))),
+        hops=tuple(draw(st.lists(hops, max_size=2))),
         **fields,
     )
 
 
 @st.composite
 def reports(draw: st.DrawFn) -> Report:
-    """One to eight rows and up to two certificates."""
+    """One to four rows and up to two certificates: a row has some sixty draws, which take their time."""
     from proto.codec import fingerprint  # noqa: PLC0415 - keeps this module importable by itself
 
     ders = draw(st.lists(st.binary(min_size=1, max_size=20), max_size=2))
-    rows = draw(st.lists(results(), min_size=1, max_size=8))
+    rows = draw(st.lists(results(), min_size=1, max_size=4))
     return Report(tuple(rows), tuple(Certificate(fingerprint(der), der) for der in ders))
 
 
