@@ -23,10 +23,10 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from proto.model import Check, Result, State, Trigger, Validity
+from proto.model import Check, Kind, Result, State, Trigger, Validity
 
 AGAIN_S: Final = 600.0
 """A check of `on_failure` runs this often while a failure lasts: an outage must not become a load."""
@@ -113,7 +113,7 @@ class Triggers:
                 self._add(check, row.slot_at_us, Trigger.CONFIRMATION, due_us=due_us)
         for other_no in check.on_failure:
             if self._take(other_no, begins=begins, now_us=now_us):
-                other = self._checks[other_no]
+                other = _aimed(self._checks[other_no], check, row)
                 self._add(other, row.slot_at_us, Trigger.FAILURE, due_us=now_us)
         return self._serial > before
 
@@ -159,6 +159,20 @@ class Triggers:
         self._serial += 1
         run = Run(check=check, slot_at_us=slot_at_us, trigger=trigger, due_us=due_us)
         heapq.heappush(self._heap, (due_us, self._serial, run))
+
+
+def _aimed(trace: Check, failed: Check, row: Result) -> Check:
+    """A trace goes to the address that failed, of all that its name may have.
+
+    Not where a redirect led: what answers there is another host, perhaps at another port. The address
+    of a dns row is a resolver's.
+    """
+    asks_the_same = (trace.host, trace.family) == (failed.host, failed.family)
+    if trace.kind is not Kind.TRACE or failed.kind is Kind.DNS or not asks_the_same:
+        return trace
+    if row.address is None or failed.follow_redirects:
+        return trace
+    return replace(trace, pinned=row.address)
 
 
 def _us(seconds: float) -> int:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.core.triggers import AGAIN_S, ANEW_S, LATE_MAX_US, REQUEST_GAP_S, Run, Triggers
-from proto.model import Check, Failure, Operation, Reason, Result, State, Trigger, Validity
+from proto.model import Check, Failure, Kind, Operation, Reason, Result, State, Trigger, Validity
 from tests.fakes.ledgers import START_US, a_check, a_row
 
 SECOND_US = 1_000_000
@@ -90,6 +91,27 @@ def test_a_failure_asks_for_other_checks_at_once() -> None:
     (run,) = taken(triggers, 5)
     assert (run.check, run.trigger) == (TRACE, Trigger.FAILURE)
     assert run.slot_at_us == START_US + 5 * SECOND_US
+
+
+def aimed(failed: Check, row: Result = BAD, **trace: Any) -> str | None:
+    """Where the trace that this failure asks for is pinned to."""
+    triggers = following(failed, a_check(9, kind=Kind.TRACE, interval_s=0, **trace))
+    assert fail(triggers, failed, 0, row)
+    return taken(triggers, 0)[0].check.pinned
+
+
+def test_a_trace_goes_to_the_address_that_failed() -> None:
+    """Of several that a name has, the one in the row; only that of the check's own target counts."""
+    assert aimed(TRACED) == BAD.address
+    assert aimed(TRACED, pinned=BAD.address) == BAD.address
+    assert aimed(TRACED, replace(BAD, address=None)) is None
+    assert aimed(TRACED, family=6) is None
+    assert aimed(TRACED, host="other.test") is None
+    assert aimed(replace(TRACED, kind=Kind.DNS)) is None
+    assert aimed(replace(TRACED, follow_redirects=1)) is None
+    # Whatever else a failure asks for keeps its own aim.
+    fail(triggers := following(TRACED, TRACE), TRACED, 0)
+    assert taken(triggers, 0)[0].check == TRACE
 
 
 def test_checks_that_fail_together_trace_once() -> None:
