@@ -42,6 +42,9 @@ SILENT_MAX: Final = 8
 LOOP_ROUTERS_MAX: Final = 4
 """A loop of more routers is not looked for: it ends as `ttl_exceeded`."""
 
+LISTENERS: Final = 2
+"""Connections that stay open for a late answer: the kernel goes on repeating what they sent."""
+
 _TIME_EXCEEDED: Final = {4: 11, 6: 3}
 
 
@@ -124,6 +127,16 @@ class Course:
         self._fault = NetworkFacts(
             operation=Operation.HOP, errno=errno, asked=self.aim.address, immediate=True
         )
+
+    def is_worth_listening(self, packet: Packet) -> bool:
+        """Can a silent packet still tell more than that its hop is silent?
+
+        A last router that learns late that a host is not there speaks of what lies right behind it:
+        of the last round, the LISTENERS packets beyond the last hop that answered.
+        """
+        beyond = packet.ttl - self._frontier
+        is_last = packet.number == self.aim.packets - 1
+        return is_last and self._end is None and 0 < beyond <= LISTENERS
 
     def is_over(self, now_s: float) -> bool:
         """Is nothing left to send or to wait for? Else the deadline ends it."""

@@ -6,11 +6,16 @@ and the checksum is held constant by a word that makes up for them, so that load
 hash the head of a packet send all of a trace one way. By TCP, every packet is a connection of its
 own and may be balanced another way: what a user's connections are, too.
 
-A connection is given up before the kernel repeats its SYN, the last round apart: that one listens
-until the trace ends, and where a SYN was repeated a router's answer has no round trip, because
-nobody knows to which of them it is.
+A connection is abandoned before the kernel repeats its SYN. LISTENERS of the last round listen on
+until LISTEN_S, because a last router needs three seconds to learn that a host is not there; where a
+SYN was repeated a router's answer has no round trip, because nobody knows to which of them it is.
+So a trace by TCP sends at most `max_hops * packets` SYNs and three more for each listener, and where
+this machine wakes us late one more for each of the WINDOW connections that wait just then. A target
+that accepted gets the end of the handshake and a reset, in place of a farewell that is repeated.
 
-Source: ip(7), section IP_RECVERR; icmp(7); tcp(7).
+Where only a raw socket is permitted (CAP_NET_RAW) it takes the datagram socket's place.
+
+Source: ip(7), section IP_RECVERR; icmp(7); tcp(7); Linux tcp_syn_linear_timeouts (ip-sysctl).
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import errno
 import math
 import secrets
 import socket
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,19 +37,24 @@ from probe.core.outcome import Outcome, Refusal, Resolved, not_run, refused
 from probe.core.trace import Aim, Answer, Course, Packet
 from probe.io import errqueue, stamps
 from probe.io.box import Toolbox
+from probe.io.icmpsocket import IcmpUnavailable, open_echo_socket
 from probe.io.resolve import resolve
 from probe.io.tcp import prepare, tcp_info
 from probe.io.ways import way_to
 from proto.model import Check, Reason, StampSource
 
-WAIT_MAX_S: Final = 1.0
-"""A silent packet's hold on the window: the kernel repeats a SYN after this."""
+WAIT_MAX_S: Final = 0.9
+"""A silent packet's hold on the window: the kernel repeats a SYN after a second."""
+
+LISTEN_S: Final = 3.5
+"""After sending: time for three attempts of a router to find a host, and three SYNs at the most."""
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
 _TTL: Final = {
     4: (socket.IPPROTO_IP, socket.IP_TTL),
     6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
 }
-_PROTOCOL: Final = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 # An error that arrives between the clearing of the queue and the next send spoils that one too.
 _SENDS_MAX: Final = 4
@@ -100,9 +111,9 @@ async def run_trace(check: Check, box: Toolbox) -> Outcome:
 
     source = box.source_for(resolved.address)
     try:
-        wire = _wire(check, course.aim, source, tell)
-    except OSError as error:
-        return not_run(check, reason=Reason.UNSUPPORTED, why=f"no ICMP socket: {error}")
+        wire = _wire(check, course, source, tell)
+    except IcmpUnavailable as error:
+        return not_run(check, reason=Reason.UNSUPPORTED, why=str(error))
     try:
         with trio.move_on_at(deadline):
             await _travel(course, wire, changed)
@@ -158,11 +169,11 @@ async def _travel(course: Course, wire: _Wire, changed: _Bell) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _wire(check: Check, aim: Aim, source: str | None, tell: Tell) -> _Wire:
-    """Raises OSError where this machine lets us open no ICMP socket."""
+def _wire(check: Check, course: Course, source: str | None, tell: Tell) -> _Wire:
+    """Raises IcmpUnavailable where this machine lets us open no ICMP socket."""
     if check.port is None:
-        return _Echoes(aim, check.family, source, tell)
-    return _Connections(aim, check.family, check.port, source, tell)
+        return _Echoes(course.aim, check.family, source, tell)
+    return _Connections(course, check.family, check.port, source, tell)
 
 
 # --- by ICMP --------------------------------------------------------------------------------------
@@ -177,27 +188,20 @@ class _Echoes:
         self._tell = tell
         self._secret = secrets.token_bytes(TOKEN_BYTES - 2)
         self._sent: dict[int, _Sent] = {}
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        self._sock = socket.socket(_FAMILY[family], kind, _PROTOCOL[family])
-        try:
-            stamps.switch_on(self._sock)
-            errqueue.switch_on(self._sock)
-            if source is not None:
-                self._sock.bind((source, 0))
-        except OSError:
-            self._sock.close()
-            raise
+        self._echo_socket = open_echo_socket(family, source=source)
+        self._sock = self._echo_socket.sock
 
     def start(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self._receive)
 
     def close(self) -> None:
         self._drain()
-        self._sock.close()
+        self._echo_socket.close()
 
     def send(self, packet: Packet) -> int | None:
         seq = packet.ttl << 4 | packet.number
-        data = echo_request(self._family, seq=seq, token=steady_token(self._secret, seq))
+        token, ident = steady_token(self._secret, seq), self._echo_socket.ident
+        data = echo_request(self._family, seq=seq, token=token, ident=ident)
         number = None
         for _ in range(_SENDS_MAX):
             self._sent[seq] = _Sent.now()
@@ -235,7 +239,8 @@ class _Echoes:
             except OSError:
                 continue  # left by an ICMP error; its story is in the error queue
             if sender[0] == self._address:
-                self._on_answer(data, stamps.read_stamp(ancillary), str(sender[0]), None)
+                packet = self._echo_socket.icmp_of(data)
+                self._on_answer(packet, stamps.read_stamp(ancillary), str(sender[0]), None)
 
     def _on_answer(
         self,
@@ -248,6 +253,8 @@ class _Echoes:
         echo = read_echo(data, self._family)
         if echo is None or echo.is_reply == (entry is not None):
             return
+        if self._echo_socket.ident not in {None, echo.ident}:
+            return  # on a raw socket: somebody else's
         # A router need not quote more than the head of a packet.
         sent = self._sent.get(echo.seq)
         if sent is None or not steady_token(self._secret, echo.seq).startswith(echo.token):
@@ -266,12 +273,15 @@ class _Echoes:
 
 
 class _Connections:
-    """One connection per packet, closed as soon as its fate is known."""
+    """One connection per packet, closed as soon as its fate is known or no longer awaited."""
 
-    def __init__(self, aim: Aim, family: int, port: int, source: str | None, tell: Tell) -> None:
-        self._aim = aim
+    def __init__(
+        self, course: Course, family: int, port: int, source: str | None, tell: Tell
+    ) -> None:
+        self._course = course
+        self._aim = course.aim
         self._family = family
-        self._peer = (aim.address, port)
+        self._peer = (course.aim.address, port)
         self._source = source
         self._tell = tell
         self._nursery: trio.Nursery | None = None
@@ -291,6 +301,7 @@ class _Connections:
         try:
             prepare(sock, self._source)
             sock.setsockopt(*_TTL[self._family], packet.ttl)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             sent = _Sent.now()
             number = sock.connect_ex(self._peer)
         except OSError as error:
@@ -306,11 +317,13 @@ class _Connections:
         return None
 
     async def _await_fate(self, packet: Packet, sock: socket.socket, sent: _Sent) -> None:
-        is_last = packet.number == self._aim.packets - 1
-        limit_s = math.inf if is_last else trio.current_time() + self._aim.wait_s
+        began_s = trio.current_time()
         try:
-            with trio.move_on_at(limit_s):
+            with trio.move_on_at(began_s + self._aim.wait_s) as waiting:
                 await trio.lowlevel.wait_writable(sock)
+            if waiting.cancelled_caught and self._course.is_worth_listening(packet):
+                with trio.move_on_at(began_s + LISTEN_S):
+                    await trio.lowlevel.wait_writable(sock)
         finally:
             answer = self._fate(sock, sent)
             sock.close()

@@ -15,7 +15,8 @@ import trio
 
 from probe.io.box import Toolbox
 from probe.io.icmp import Pinger
-from probe.toolbox import unsupported
+from probe.io.trace import run_trace
+from probe.toolbox import run_check, unsupported
 from proto.model import Kind
 from tests.fakes import netlab
 from tests.fakes.boxes import loopback_box
@@ -40,6 +41,23 @@ async def answered() -> Row:
     """Nothing is wrong."""
     async with scene() as box:
         return {**await both(box), "raw": [box.pingers[family].is_raw for family in (4, 6)]}
+
+
+async def traced() -> Row:
+    """The way to the target by ICMP, in both families at once and beside echoes of other checks."""
+
+    async def way(host: str) -> Row:
+        family = 6 if ":" in host else 4
+        one = check(Kind.TRACE, host=host, family=family, timeout_s=2.0)
+        row = (await run_check(one, box)).result
+        return {
+            "failure": row.failure,
+            "stamp_source": row.stamp_source,
+            "hops": [[hop.ttl, hop.router] for hop in row.hops if hop.rtt_us is not None],
+        }
+
+    async with scene() as box:
+        return await told_at_once(icmp4=way(TARGET), icmp6=way(TARGET6), echo=icmp(box))
 
 
 async def stamped_both_ways() -> Row:
@@ -269,15 +287,23 @@ async def without_rights() -> Row:
         return {
             "icmp4": await icmp(box),
             "why": unsupported(check(Kind.ICMP, host=TARGET), box),
+            "trace": await _late_trace(box),
             "why6": unsupported(check(host="x.test", family=6, port=PORT), box),
             "drops": box.receive_drops(),
         }
 
 
+async def _late_trace(box: Toolbox) -> Row:
+    """A trace whose probe opened its sockets when it still had the right to."""
+    found = await run_trace(check(Kind.TRACE, host=TARGET), box)
+    row = found.result
+    return {"state": row.state, "reason": row.reason, "why": found.attempts[-1].detail}
+
+
 ECHO_STORIES: Final[dict[str, Callable[[], Awaitable[Row]]]] = {
     story.__name__: story
     for story in (
-        *(answered, stamped_both_ways, refused, beside_strangers, partial_loss, poisoned),
+        *(answered, traced, stamped_both_ways, refused, beside_strangers, partial_loss, poisoned),
         *(stalled, overflowing, answered_twice, answered_late, cancelled, without_rights),
     )
 }

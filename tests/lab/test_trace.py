@@ -21,6 +21,7 @@ from deploy.lab.network import Network
 from deploy.lab.routing import Paths
 from deploy.lab.rules import Action
 from deploy.lab.topology import FAMILIES
+from probe.core.trace import WINDOW
 from probe.toolbox import ToolboxSettings, open_toolbox, run_check
 from proto.model import Check, Failure, Kind, Operation, Result
 
@@ -127,6 +128,25 @@ def test_a_swallowed_way_is_a_timeout_after_the_last_router(
     seen = [name for name in machines(network, routers(row)) if name is not None]
     assert seen[-1] == "x-border"
     assert seen == path(network, family)[: len(seen)]
+
+
+def test_a_dark_way_is_sent_few_more_connections_than_packets(network: Network) -> None:
+    """Whatever the kernel would repeat: all but a few connections are abandoned before it does."""
+    network.nft(
+        VANTAGE,
+        "add table inet tally; add counter inet tally syns;"
+        "add chain inet tally out { type filter hook output priority 0; };"
+        "add rule inet tally out tcp flags syn counter name syns",
+    )
+    try:
+        with blackhole(network, at="x-border", toward=(TARGET,), verdict_class="edge"):
+            row = trace(network, 4, HTTPS, timeout_s=3.5, packets=1)
+        said = network.run(VANTAGE, ["nft", "list", "counters"]).output
+    finally:
+        network.nft(VANTAGE, "delete table inet tally")
+    assert row.failure is Failure.TIMEOUT
+    (syns,) = re.findall(r"packets (\d+)", said)
+    assert len(row.hops) <= int(syns) <= len(row.hops) + WINDOW
 
 
 REFUSALS = [

@@ -40,6 +40,16 @@ def test_both_kinds_of_socket_measure_alike(tell: Tell, request: pytest.FixtureR
         assert 0 < row["rtt_us_min"] <= row["rtt_us_median"] <= row["rtt_us_max"] < 50_000
 
 
+def test_a_trace_by_icmp_takes_either_kind_of_socket(tell: Tell) -> None:
+    """Every packet of each hop is answered and stamped, and disturbs no echo of another check."""
+    found = tell("traced")
+    assert (found["echo"]["failure"], found["echo"]["lost"]) == (None, 0)
+    for name, ways in (("icmp4", (ROUTER, TARGET)), ("icmp6", (ROUTER6, TARGET6))):
+        assert (found[name]["failure"], found[name]["stamp_source"]) == (None, "kernel")
+        hops = [[ttl, router] for ttl, router in enumerate(ways, start=1) for _ in range(3)]
+        assert found[name]["hops"] == hops
+
+
 def test_sends_are_stamped_where_the_operator_asks(tell: Tell) -> None:
     """Both ends of the round trip are the kernel's, and stay so after sends that were refused."""
     found = tell("stamped_both_ways")
@@ -129,6 +139,9 @@ def test_a_machine_without_icmp_rights_says_how_to_get_them(tell: Tell) -> None:
     assert (found["icmp4"]["state"], found["icmp4"]["reason"]) == ("not_run", "unsupported")
     assert "sysctl -w net.ipv4.ping_group_range=" in found["why"]
     assert found["drops"] is None
+    # Also when the right went after the start, as a daemon's does.
+    assert (found["trace"]["state"], found["trace"]["reason"]) == ("not_run", "unsupported")
+    assert "sysctl -w net.ipv4.ping_group_range=" in found["trace"]["why"]
 
 
 def test_a_machine_without_ipv6_says_so(tell: Tell) -> None:

@@ -270,6 +270,22 @@ def test_a_silent_packet_gives_its_place_free() -> None:
     assert course.take(2.0) == Packet(1, 1)
 
 
+def test_a_silent_connection_is_worth_listening_to_right_behind_the_last_router() -> None:
+    """In the last round, while no end is known: there a router may still say that no host is there."""
+    course = Course(replace(AIM, packets=2))
+    for packet in (Packet(1, 0), Packet(2, 0), Packet(3, 0), Packet(2, 1)):
+        assert course.take(0.0) is not None
+        assert course.is_worth_listening(packet) == (packet == Packet(2, 1))
+    course.answered(Packet(1, 0), died("192.0.2.1"))
+    last_round = [Packet(ttl, 1) for ttl in range(1, 6)]
+    assert [course.is_worth_listening(packet) for packet in last_round] == [
+        *(False, True, True),
+        *(False, False),
+    ]
+    course.answered(Packet(2, 0), arrived())
+    assert not any(course.is_worth_listening(packet) for packet in last_round)
+
+
 def test_only_the_first_answer_counts_and_only_to_what_was_sent() -> None:
     """A duplicate changes nothing, a stranger's answer is none."""
     course = Course(AIM)
