@@ -17,6 +17,8 @@ from deploy.lab.topology import Part
 PER_TARGET_PER_MINUTE: Final = 600
 #: A probe that lost its coordinator comes back within seconds: a demo has no minutes to wait.
 BACKOFF: Final = {"backoff_base_s": 0.25, "backoff_cap_s": 1.0, "reply_deadline_s": 3.0}
+#: Two dozen probes on one machine that all look into one failure at once would slow it down.
+NOT_FOLLOWED_UP: Final = {"trace": False, "remembered": False, "confirm_after_s": []}
 REVISED_S: Final = 8
 FINAL_S: Final = 600
 
@@ -73,12 +75,11 @@ def _component(ground: Ground, served: Served, scenario: Scenario) -> dict[str, 
         "kinds": list(served.kinds),
         "expect_body": "ok",
         "interval_s": scenario.interval_s * served.share,
-        "trace": False,
-        "remembered": False,
-        "confirm_after_s": [],
         "asn": machine.asn,
         "prefix": ground.topology.prefix_of(served.machine),
     }
+    if served.name not in scenario.followed_up:
+        values |= NOT_FOLLOWED_UP
     return values if served.role == "anchor" else {**values, "role": served.role}
 
 

@@ -5,6 +5,7 @@
     seed = 20240813
     quiet_s = 28        # measured before anything goes wrong: the history that "slow" rests on
     watch_s = 26        # measured from the first fault on, before judging
+    followed_up = ["spaces"]    # components that are tried again and traced when they fail; else none
 
     [[fault]]
     kind = "crowd"      # a row of deploy.lab.incidents.KINDS
@@ -68,6 +69,7 @@ class Scenario:
     interval_s: float = 2.0  # of the live component; everything else is measured half as often
     bin_s: int = 2
     provisional_s: int = 4
+    followed_up: tuple[str, ...] = ()  # components whose failures are confirmed and traced
     faults: tuple[Planned, ...] = ()
 
 
@@ -92,7 +94,8 @@ def _read(tables: dict[str, Any]) -> Scenario:
     faults = tuple(_planned(table) for table in tables.pop("fault", ()))
     truth = tables.pop("truth")
     truth["classes"] = tuple(truth["classes"])
-    return Scenario(faults=faults, truth=Expected(**truth), **tables)
+    followed_up = tuple(tables.pop("followed_up", ()))
+    return Scenario(faults=faults, truth=Expected(**truth), followed_up=followed_up, **tables)
 
 
 def _planned(table: dict[str, Any]) -> Planned:

@@ -1,4 +1,5 @@
-"""One world that is torn at: processes killed with -9, the coordinator cut off while a fault begins.
+"""One world that is torn at: processes killed with -9, a way swallowed and traced, the coordinator
+cut off while a fault begins.
 
 All of it happens in one run; the tests look at what is left on disk. What a probe's log calls acked
 is the promise; the closed database is what became of it.
@@ -13,21 +14,26 @@ import duckdb
 import pytest
 
 from deploy.lab.delay import start_delays
+from deploy.lab.faults.network import blackhole
 from deploy.lab.faults.scopes import cut_coordinator
 from deploy.lab.ground import NamespaceGround
 from deploy.lab.internet import internet
 from deploy.lab.network import Network
+from deploy.lab.routing import Paths
 from deploy.lab.scenario import Expected, Planned, Scenario
 from deploy.lab.services import wait_until
 from deploy.lab.world import World, connected, open_world
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
-QUIET_S = 24.0
+QUIET_S = 32.0
 FAULT_S = 16.0
 BACK_WITHIN_S = 45.0
 DELIVERY_S = 8.0  # for the backlog to arrive
 REVISED_WITHIN_S = 60.0
+COMPARED_WITHIN_S = 25.0  # a slot, its timeout, the trace's, a report
+HIT, SWALLOWING, SWALLOWED = "ac01", "tr1", "y-front"
+COMPARED = re.compile(r"event=comparison .*working=\w")
 KILLED = ("v01", "v08", "v15")
 ACKED = re.compile(r"event=report_acked epoch=(\d+) seq=(\d+) rows=(\d+)")
 NAMED = re.compile(r"event=started probe_id=(\w+)")
@@ -37,6 +43,7 @@ SCENARIO = Scenario(
     seed=11,
     quiet_s=QUIET_S,
     truth=Expected(classes=("application_component",)),
+    followed_up=("status",),
     faults=(Planned(kind="http_503", for_s=FAULT_S, options={"components": ["spaces"]}),),
 )
 
@@ -66,6 +73,7 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Torn]:
         with open_world(SCENARIO, ground, directory, say=print) as world:
             world.follow(QUIET_S / 3, print)
             reconnected = kill_and_restart(world)
+            swallow_a_way(world, network)
             world.follow(QUIET_S - 2, print)
             far = tuple(v for v in network.topology.vantages if v not in {"v23", "v24"})
             with cut_coordinator(network, far):
@@ -93,6 +101,25 @@ def kill_and_restart(world: World) -> bool:
     count = len(world.ground.topology.vantages)
     wait_until(lambda: connected(world) == count, what="all probes", timeout_s=BACK_WITHIN_S)
     return True
+
+
+def swallow_a_way(world: World, network: Network) -> None:
+    """Until a working vantage was asked for its trace beside one that lost its way."""
+    log = world.directory / "coordinator.log"
+    # For one access network alone: all others work, whichever of them is asked.
+    fault = blackhole(
+        network,
+        at=SWALLOWING,
+        toward=(SWALLOWED,),
+        arriving_from=(HIT,),
+        verdict_class="upstream",
+    )
+    with fault:
+        wait_until(
+            lambda: COMPARED.search(log.read_text()) is not None,
+            what="a comparison of two ways",
+            timeout_s=COMPARED_WITHIN_S,
+        )
 
 
 def acked(world: World) -> dict[tuple[str, int], Acked]:
@@ -155,7 +182,7 @@ def test_no_row_is_doubled(torn: Torn) -> None:
     doubled = ask(
         torn,
         "SELECT probe_id, check_no, slot_at, family, count(*) FROM results "
-        "GROUP BY ALL HAVING count(*) > 1 LIMIT 5",
+        "WHERE trigger = 'schedule' GROUP BY ALL HAVING count(*) > 1 LIMIT 5",
     )
     assert doubled == []
     assert ask(torn, "SELECT count(*) FROM results") == ask(
@@ -180,3 +207,74 @@ def test_backfilled_rows_revise_the_verdict_and_both_stay(torn: Torn) -> None:
     ):
         said.setdefault(str(name), []).append(str(verdict_class))
     assert turned(said), said
+
+
+def traced(torn: Torn, trigger: str, *, reached: bool) -> dict[str, list[list[str]]]:
+    """The machines that answered each trace made for this reason, in order, by vantage."""
+    topology = internet()
+    owners = {link.address(name, 4): name for link in topology.links for name in (link.a, link.b)}
+    found: dict[str, list[list[str]]] = {}
+    for vantage, routers in ask(
+        torn,
+        "SELECT vantage, list(router ORDER BY ttl) FROM (SELECT DISTINCT h.vantage, r.slot_at, "
+        "h.ttl, h.router FROM hops AS h JOIN results AS r USING (probe_id, check_no, slot_at, trigger)"
+        " WHERE h.component = 'status' AND h.router IS NOT NULL AND h.trigger = $1 "
+        "AND (r.failure IS NULL) = $2) GROUP BY vantage, slot_at",
+        trigger,
+        reached,
+    ):
+        assert isinstance(routers, list)
+        found.setdefault(str(vantage), []).append([owners[router] for router in routers])
+    return found
+
+
+def way(vantage: str) -> list[str]:
+    """The machines behind a vantage on its way, by the routing tables."""
+    return list(Paths(internet()).path(vantage, SWALLOWED, 4)[1:])
+
+
+def test_a_failure_is_tried_again_with_its_slot(torn: Torn) -> None:
+    """Every confirmation has the slot of a failed scheduled row of its check."""
+    ((confirmed, orphans),) = ask(
+        torn,
+        "SELECT count(*), count(*) FILTER (NOT EXISTS (FROM results AS s WHERE s.trigger = 'schedule'"
+        " AND s.failure IS NOT NULL AND (s.probe_id, s.check_no, s.slot_at) ="
+        " (r.probe_id, r.check_no, r.slot_at))) FROM results AS r WHERE r.trigger = 'confirmation'",
+    )
+    assert int(str(confirmed)) > 0
+    assert orphans == 0
+
+
+def test_the_two_traces_show_where_the_ways_part(torn: Torn) -> None:
+    """The failing way ends at the router that swallows; one of another network goes through."""
+    # A trace that began when the way was whole again is no witness.
+    failing = traced(torn, "failure", reached=False)
+    working = traced(torn, "request", reached=True)
+    assert failing
+    assert working
+    for traces in failing.values():
+        assert all(machines == [HIT, SWALLOWING] for machines in traces), traces
+    for vantage, traces in working.items():
+        assert all(machines == way(vantage) for machines in traces), traces
+        assert way(vantage)[0] != HIT
+
+
+def test_what_runs_beside_the_schedule_is_in_no_cell(torn: Torn) -> None:
+    """The cells of the component that was followed up count its scheduled attempts and no other."""
+    # Up to the bin of the comparison: all of that is counted long before the end.
+    ((until,),) = ask(
+        torn,
+        "SELECT max(slot_at) FROM cells WHERE slot_at <= "
+        "(SELECT min(slot_at) FROM results WHERE trigger = 'request')",
+    )
+    ((in_cells, scheduled, beside),) = ask(
+        torn,
+        "SELECT (SELECT sum(sent) FROM cells WHERE component = 'status' AND slot_at < $1), "
+        "sum(greatest(sent, 1)) FILTER (trigger = 'schedule'), "
+        "count(*) FILTER (trigger = 'confirmation') FROM results WHERE component = 'status' "
+        "AND slot_at < $1 AND state = 'measured' AND validity = 'ok' AND control IS NULL",
+        until,
+    )
+    assert int(str(beside)) > 0
+    assert in_cells == scheduled
+    assert ask(torn, "SELECT count(*) FROM cells WHERE kind = 'trace'") == [(0,)]
