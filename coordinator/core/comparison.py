@@ -7,6 +7,7 @@ one comparison per check and PAUSE_US is enough, and all of them together are bo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,10 @@ PAUSE_US: Final = 600 * 1_000_000
 MINUTE_US: Final = 60 * 1_000_000
 PER_MINUTE_MAX: Final = 6
 """Comparisons a minute, of all checks together: a fleet-wide failure is not to become a flood."""
+
+
+PER_PROBE_MAX: Final = 2
+"""Of them, because of one probe: whoever invents failures takes nothing from the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +37,19 @@ class Ration:
     """What was asked of late. Times are microseconds of one clock."""
 
     def __init__(self) -> None:
-        self._asked: dict[int, int] = {}
+        self._asked: dict[int, tuple[int, str]] = {}  # by check: when, and for which probe
 
-    def admit(self, check_no: int, *, now_us: int) -> bool:
-        """May this check be compared now? If so, it is counted."""
-        self._asked = {no: at for no, at in self._asked.items() if now_us - at < PAUSE_US}
-        lately = sum(now_us - at_us < MINUTE_US for at_us in self._asked.values())
-        if check_no in self._asked or lately >= PER_MINUTE_MAX:
+    def may(self, check_no: int, *, probe_id: str, now_us: int) -> bool:
+        """May this check be compared now because of what this probe says?"""
+        self._asked = {no: one for no, one in self._asked.items() if now_us - one[0] < PAUSE_US}
+        lately = [who for at_us, who in self._asked.values() if now_us - at_us < MINUTE_US]
+        if check_no in self._asked or len(lately) >= PER_MINUTE_MAX:
             return False
-        self._asked[check_no] = now_us
-        return True
+        return lately.count(probe_id) < PER_PROBE_MAX
+
+    def spend(self, check_no: int, *, probe_id: str, now_us: int) -> None:
+        """A vantage is asked."""
+        self._asked[check_no] = (now_us, probe_id)
 
 
 def choose(standings: Iterable[Standing], *, failing_asn: int | None, turn: float) -> str | None:
@@ -55,3 +63,13 @@ def choose(standings: Iterable[Standing], *, failing_asn: int | None, turn: floa
         if one.is_good and None not in {one.asn, failing_asn} and one.asn != failing_asn
     )
     return fit[int(turn * len(fit))] if fit else None
+
+
+def spread(standings: Iterable[Standing]) -> list[str]:
+    """All vantages, so ordered that the first few sit in as many networks as can be."""
+    seen: Counter[int | None] = Counter()
+    ranked = []
+    for one in sorted(standings, key=lambda standing: standing.probe_id):
+        ranked.append((seen[one.asn], one.probe_id))
+        seen[one.asn] += 1
+    return [probe_id for _, probe_id in sorted(ranked)]

@@ -66,7 +66,7 @@ _HIGHEST: Final[Mapping[str, int]] = {
     "port": _SMALL, "sent": _SMALL, "lost": _SMALL, "duplicates": _SMALL, "late": _SMALL,
     "retransmits": _SMALL, "http_status": 999, "body_bytes": _WIDE, "cert_verify": _SMALL,
     "dns_rcode": 4095, "dns_ttl_s": _WIDE, "icmp_type": 255, "icmp_code": 255, "family": 6,
-    "clock_error_us": _WIDE, "clock_synchronised": 1, "ttl": 255, "packet": 15,
+    "clock_error_us": _WIDE, "clock_synchronised": 1, "ttl": 64, "packet": 15,
 }  # fmt: skip
 
 TEXT_MAX: Final = 2048

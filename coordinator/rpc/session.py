@@ -40,6 +40,9 @@ MARKS_MAX: Final = 256
 OVERHEAD_BYTES: Final = 512
 """What a waiting report costs beside its body."""
 
+FRESH_US: Final = 300 * 1_000_000
+"""A failure older than this is over, or another: the rows of a backlog call for no comparison."""
+
 RETRY_AFTER_MS: Final = (2_000, 10_000)
 """A probe that is sent away comes back within these, spread over the fleet."""
 
@@ -159,6 +162,11 @@ class ProbeSession:
         except WireError as error:
             self._reject(name, rows=batch.rows, reason=str(error))
             return
+        fresh = frozenset(
+            check_no
+            for check_no, slot_us in failure_runs
+            if abs(self.seen_at_us - slot_us) < FRESH_US
+        )
         cost = len(body) + OVERHEAD_BYTES
         await self._window.acquire()
         await self._desk.budget.take(cost)
@@ -170,7 +178,7 @@ class ProbeSession:
                 rows=batch.rows,
                 body=body,
                 received_at_us=self.seen_at_us,
-                reply=partial(self._settle, name, cost, failure_runs),
+                reply=partial(self._settle, name, cost, fresh),
             )
         )
 
@@ -330,10 +338,10 @@ class ProbeSession:
         )
 
 
-def unpack(batch: fleet_pb2.Batch) -> tuple[bytes, frozenset[int]]:
+def unpack(batch: fleet_pb2.Batch) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     """The body of a report, unpacked within what its envelope promised, parsed alone and checked.
 
-    With it, the numbers of the checks that ran because another one failed.
+    With it, the number and slot of each check that ran because another one failed, and failed too.
 
     Raises WireError with the reason; never allocates more than the envelope allows.
     """

@@ -7,12 +7,12 @@ waits for none of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
 
-from coordinator.core.comparison import Ration, Standing, choose
+from coordinator.core.comparison import Ration, Standing, choose, spread
 from coordinator.core.registry import Probe
 from coordinator.rpc.fleet import FleetDoor
 from coordinator.rpc.session import Desk
@@ -38,6 +38,7 @@ class Tracing:
         self._door = door
         self._ration = Ration()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looking: set[int] = set()  # checks for which a working vantage is being looked for
         self._log = structlog.get_logger("tracing")
 
     def request(self, service: str, component: str, *, names: Sequence[str], count: int) -> str:
@@ -56,7 +57,13 @@ class Tracing:
                 f"--probes names {missing[0]!r}, which is not connected or has no trace of "
                 f"{service}/{component}; able are {', '.join(sorted(able)) or 'none'}"
             )
-        chosen = list(names) or sorted(able)[: min(count or PROBES_MAX, PROBES_MAX)]
+        if len(set(names)) > PROBES_MAX:
+            raise TraceRefusedError(
+                f"--probes names {len(set(names))} probes; a target may be traced by {PROBES_MAX} "
+                "at a time, name no more"
+            )
+        chosen = sorted(set(names)) or _spread(probe for probe, _ in able.values())
+        chosen = chosen[: min(count or PROBES_MAX, PROBES_MAX)]
         if not chosen:
             raise TraceRefusedError(
                 f"no connected probe has a trace of {service}/{component}; look at the name, at "
@@ -83,10 +90,14 @@ class Tracing:
         for check in self._desk.plans.of(probe).plan.checks:
             if check.kind is not Kind.TRACE or check.check_no not in check_nos:
                 continue
-            if self._ration.admit(check.check_no, now_us=self._desk.wall()):
+            if self._may(probe, check) and check.check_no not in self._looking:
+                self._looking.add(check.check_no)
                 task = asyncio.get_running_loop().create_task(self._compare(probe, check))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def _may(self, failing: Probe, check: Check) -> bool:
+        return self._ration.may(check.check_no, probe_id=failing.probe_id, now_us=self._desk.wall())
 
     async def _compare(self, failing: Probe, check: Check) -> None:
         try:
@@ -94,13 +105,16 @@ class Tracing:
         except Exception as error:  # noqa: BLE001  # whatever ails the store, a comparison can wait
             self._log.warning("no comparison", check=check.check_id, error=str(error)[:200])
             return
+        finally:
+            self._looking.discard(check.check_no)
         able = [
             Standing(probe_id=probe.probe_id, asn=probe.vantage.asn, is_good=probe.probe_id in good)
             for probe in self._door.connected()
             if any(check.check_no == one.check_no for one in self._desk.plans.of(probe).plan.checks)
         ]
         chosen = choose(able, failing_asn=failing.vantage.asn, turn=self._desk.spread())
-        if chosen is not None:
+        if chosen is not None and self._may(failing, check):
+            self._ration.spend(check.check_no, probe_id=failing.probe_id, now_us=self._desk.wall())
             self._door.ask_run(chosen, check.check_no)
         self._log.info("comparison", check=check.check_id, failing=failing.probe_id, working=chosen)
 
@@ -115,3 +129,8 @@ class Tracing:
         with self._desk.store.cursor() as cursor:
             rows = cursor.execute(statement("standings"), asked).fetchall()
         return frozenset(probe_id for probe_id, good in rows if good)
+
+
+def _spread(probes: Iterable[Probe]) -> list[str]:
+    """Names of probes, so ordered that the first few sit in as many networks as can be."""
+    return spread(Standing(probe_id=p.name, asn=p.vantage.asn, is_good=True) for p in probes)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,13 @@ from coordinator.core.intake import TEXT_MAX, Flags, Group, Hops, Integers
 from proto.codec import body_from_wire
 from proto.columns import COLUMNS, HOP_COLUMNS, Encoding
 from proto.gen import report_pb2
-from proto.model import Trigger, WireError
+from proto.model import State, Trigger, WireError
 
 TEXTS_BYTES_MAX = 1 << 20
 """Bytes of one report's dictionary: more is not measuring but writing a book."""
 
 _FAILURE = tuple(Trigger).index(Trigger.FAILURE)
+_MEASURED = tuple(State).index(State.MEASURED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,10 @@ class Merged:
     certificates: tuple[tuple[int, bytes], ...]  # (report, DER)
 
 
-def check_body(body: bytes, *, rows: int) -> frozenset[int]:
+def check_body(body: bytes, *, rows: int) -> tuple[tuple[int, int], ...]:
     """Parse one report alone and compare it with what its envelope says.
 
-    Returns the numbers of the checks that ran because another one failed.
+    Returns the number and slot of each check that ran because another one failed, and failed too.
 
     Raises WireError with the reason.
     """
@@ -50,10 +52,18 @@ def check_body(body: bytes, *, rows: int) -> frozenset[int]:
         raise WireError(f"the envelope says {rows} rows, the body {parsed.rows[0]}")
     if any(len(text) > TEXT_MAX for text in parsed.text):
         raise WireError(f"a text is longer than {TEXT_MAX} characters")
-    if _FAILURE not in parsed.trigger:
-        return frozenset()
-    triggered = zip(parsed.check_no, parsed.trigger, strict=True)
-    return frozenset(check_no for check_no, trigger in triggered if trigger == _FAILURE)
+    return _failed_runs(parsed) if _FAILURE in parsed.trigger else ()
+
+
+def _failed_runs(body: report_pb2.ReportBody) -> tuple[tuple[int, int], ...]:
+    slots = accumulate(body.slot_delta_us, initial=body.base_at_us[0])
+    next(slots)  # a body's first delta is 0
+    told = zip(body.check_no, slots, body.trigger, body.state, body.failure, strict=True)
+    return tuple(
+        (check_no, slot_us)
+        for check_no, slot_us, trigger, state, failure in told
+        if trigger == _FAILURE and state == _MEASURED and failure
+    )
 
 
 def merge(

@@ -10,9 +10,11 @@ from coordinator.core.comparison import (
     MINUTE_US,
     PAUSE_US,
     PER_MINUTE_MAX,
+    PER_PROBE_MAX,
     Ration,
     Standing,
     choose,
+    spread,
 )
 
 
@@ -37,21 +39,56 @@ def test_chance_decides_among_many() -> None:
     assert chosen == ["a", "b", "c"]
 
 
+def admitted(ration: Ration, check_no: int, probe_id: str, now_us: int) -> bool:
+    """Ask, and spend where one may."""
+    may = ration.may(check_no, probe_id=probe_id, now_us=now_us)
+    if may:
+        ration.spend(check_no, probe_id=probe_id, now_us=now_us)
+    return may
+
+
 def test_one_check_is_compared_once_in_a_while() -> None:
-    """A second failure within the pause asks nobody."""
+    """A second failure within the pause asks nobody, whoever tells of it."""
     ration = Ration()
     at_us = [0, PAUSE_US - 1, PAUSE_US]
-    assert [ration.admit(1, now_us=at) for at in at_us] == [True, False, True]
+    assert [admitted(ration, 1, f"p{at}", at) for at in at_us] == [True, False, True]
 
 
-@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, MINUTE_US)), max_size=80))
-def test_no_minute_sees_more_than_its_share(asked: list[tuple[int, int]]) -> None:
-    """Whatever fails, and however much of it."""
-    ration, now_us, admitted = Ration(), 0, []
-    for check_no, later_us in asked:
-        now_us += later_us // 8
-        if ration.admit(check_no, now_us=now_us):
-            admitted.append(now_us)
-    assert all(
-        sum(at <= other < at + MINUTE_US for other in admitted) <= PER_MINUTE_MAX for at in admitted
+def test_a_failure_that_nobody_could_compare_costs_nothing() -> None:
+    """Only who was asked counts."""
+    ration = Ration()
+    assert all(ration.may(1, probe_id="p", now_us=0) for _ in range(99))
+
+
+def test_one_probe_takes_nothing_from_the_others() -> None:
+    """However many checks it says are failing."""
+    ration = Ration()
+    assert sum(admitted(ration, no, "liar", 0) for no in range(99)) == PER_PROBE_MAX
+    assert admitted(ration, 1000, "honest", 0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 30), st.sampled_from("abcd"), st.integers(0, MINUTE_US)),
+        max_size=80,
     )
+)
+def test_no_minute_sees_more_than_its_share(asked: list[tuple[int, str, int]]) -> None:
+    """Whatever fails, and however much of it."""
+    ration, now_us, admissions = Ration(), 0, []
+    for check_no, probe_id, later_us in asked:
+        now_us += later_us // 8
+        if admitted(ration, check_no, probe_id, now_us):
+            admissions.append(now_us)
+    assert all(
+        sum(at <= other < at + MINUTE_US for other in admissions) <= PER_MINUTE_MAX
+        for at in admissions
+    )
+
+
+def test_a_few_of_many_sit_in_many_networks() -> None:
+    """One of each AS before the second of any."""
+    fleet = [standing(f"p{n}", n // 10) for n in range(40)]
+    first = spread(fleet)[:4]
+    assert first == ["p0", "p10", "p20", "p30"]
+    assert sorted(spread(fleet)) == sorted(one.probe_id for one in fleet)

@@ -274,3 +274,15 @@ def test_allowed_checks_are_a_table_by_number() -> None:
     assert np.flatnonzero(ALLOWED).tolist() == [1, 2, 5]
     assert len(ALLOWED) == 7
     assert not ALLOWED[-1]
+
+
+def test_what_ran_because_of_a_failure_and_failed_is_told() -> None:
+    """With its check and slot; what is scheduled, good or not run is not."""
+    at_us = NOW_US - 7 * SECOND_US
+    body = body_of([
+        failed(5),
+        replace(failed(2, at_us), trigger=Trigger.FAILURE),
+        row(1, trigger=Trigger.FAILURE),
+    ])  # fmt: skip
+    assert check_body(body, rows=3) == ((2, at_us),)
+    assert check_body(body_of([failed(5)]), rows=1) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from coordinator.exits import CoordinatorError
 from proto.model import Failure, Hop, Kind, Operation, Plan, Trigger
 from tests.fakes.coordinators import CONFIG, House, a_coordinator
 from tests.fakes.fleet_client import Line, session
-from tests.fakes.reports import SECOND_US, batch_of, body_of, row
+from tests.fakes.reports import SECOND_US, batch_of, body_of, not_run, row
 
 TRACING = CONFIG.replace("trace = false", "trace = true")
 
@@ -35,11 +36,11 @@ async def report(line: Line, *rows: Any, seq: int = 1) -> None:
     assert (await line.receive("ack")).seq == seq
 
 
-def failed_trace(number: int) -> Any:
+def failed_trace(number: int, *, ago_s: int = 1) -> Any:
     """A trace that ran because its component failed."""
     return row(
         number,
-        now_us() - SECOND_US,
+        now_us() - ago_s * SECOND_US,
         lost=1,
         operation=Operation.HOP,
         failure=Failure.TIMEOUT,
@@ -63,13 +64,42 @@ def test_a_failing_trace_is_compared_with_a_working_vantage(tmp_path: Path) -> N
                 number = trace_no(plan)
                 await report(working, row(2, now_us() - SECOND_US))
                 for seq in (1, 2):
-                    await report(failing, failed_trace(number), seq=seq)
+                    await report(failing, failed_trace(number, ago_s=seq), seq=seq)
                 assert (await working.receive("run")).check_no == number
                 seen = row(number, now_us(), trigger=Trigger.REQUEST, hops=(Hop(ttl=1, packet=0),))
                 await report(working, seen, seq=2)  # its ack comes next: it was asked once
             assert house.ask(
                 "SELECT vantage_asn, trigger, count(*) FROM hops GROUP BY ALL ORDER BY ALL"
             ) == [(64512, "failure", 2), (64513, "request", 1)]
+
+    asyncio.run(scenario())
+
+
+def test_what_is_over_or_was_not_seen_is_not_compared(tmp_path: Path) -> None:
+    """A backlog's failures, a trace that could not run and one that found its target ask nobody."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path, config=TRACING) as house:
+            near, far = await house.probe(asn=64512), await house.probe(asn=64513)
+            async with (
+                session(house.fleet, near.channel()) as failing,
+                session(house.fleet, far.channel()) as working,
+            ):
+                _, plan = await failing.hello(sent_at_us=now_us())
+                await working.hello(sent_at_us=now_us())
+                number = trace_no(plan)
+                await report(working, row(2, now_us() - SECOND_US))
+                unlike = [
+                    failed_trace(number, ago_s=3600),
+                    replace(not_run(number, now_us()), trigger=Trigger.FAILURE),
+                    row(number, now_us() - 2 * SECOND_US, trigger=Trigger.FAILURE),
+                ]
+                for seq, one in enumerate(unlike, start=1):
+                    await report(failing, one, seq=seq)
+                await report(failing, failed_trace(number), seq=4)
+                assert (await working.receive("run")).check_no == number
+            told = "SELECT count(*) FROM results WHERE trigger = 'failure'"
+            assert house.ask(told) == [(4,)]
 
     asyncio.run(scenario())
 
