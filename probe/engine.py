@@ -225,7 +225,8 @@ class Engine:
             outcome = await self._outcome(due)
         finally:
             self._gate.finished(due.slot.check)
-        del self._running[serial]
+        if self._running.pop(serial, None) is None:
+            return  # its grace was over in the same turn of the loop: it has its row
         if outcome is None:
             self._record_not_run(due, Reason.OVERLOADED)
         else:
@@ -288,7 +289,8 @@ class Engine:
                 self._wake = trio.Event()
                 await self._wake.wait()
         nursery.cancel_scope.cancel()
-        for due in self._running.values():
+        running, self._running = self._running, {}
+        for due in running.values():
             self._record_not_run(due, Reason.STOPPED)
 
     def _record_gap(self, gap: Gap) -> None:

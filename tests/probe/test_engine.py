@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from probe.core.limits import Limits
 from probe.core.outcome import Outcome
-from probe.engine import GAP_ROWS_MAX, STARTS_PER_TURN, Engine, Runner
+from probe.engine import GAP_ROWS_MAX, STARTS_PER_TURN, STOP_GRACE_S, Engine, Runner
 from probe.io.clock import Clocks
 from proto import slots
 from proto.model import Certificate, Check, Failure, Kind, Reason, Result, State, Validity
@@ -204,6 +204,26 @@ async def test_stopping_finishes_what_runs_and_names_the_rest(autojump_clock: Mo
         (1, None),
         (2, Reason.STOPPED),
     ]
+
+
+async def test_a_run_that_ends_as_its_grace_does_has_one_row(autojump_clock: MockClock) -> None:
+    """Whether the answer or the end of the patience comes first is up to the loop: never both."""
+    for _ in range(20):
+        answered = trio.Event()
+
+        async def run(check: Check, answered: trio.Event = answered) -> Outcome:
+            await answered.wait()
+            return good(check)
+
+        world = World(script=run)
+        world.engine.adopt([a_check(number, interval_s=100) for number in range(1, 6)])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.engine.run)
+            await pass_time(100)
+            world.engine.stop()
+            await pass_time(STOP_GRACE_S)
+            answered.set()
+        assert [len(world.slots(number)) for number in range(1, 6)] == [1] * 5
 
 
 async def test_a_suspend_ends_as_stopped_slots(autojump_clock: MockClock) -> None:
