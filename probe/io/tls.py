@@ -25,6 +25,7 @@ from probe.core.outcome import Outcome, Refusal, not_run
 from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.reach import Reached, connect_again, draft_of, reach
+from probe.io.resolve import over_rate
 from probe.io.stream import StampedStream, StepError, elapsed_between, instant_now
 from probe.io.tlsstream import BadCertificateError, Peer, TlsStream
 from proto.model import Check, ConfigError, Operation, Reason
@@ -121,7 +122,16 @@ async def open_session(
 async def _look(
     reached: Reached, box: Toolbox, draft: Draft, *, sockets: ExitStack
 ) -> TlsStream | None:
-    """Connect again without verifying, for the leaf and for what is behind it."""
+    """Connect again without verifying, for the leaf and for what is behind it.
+
+    That is a contact like any other: where the rate per target is used up, nobody looks, and the
+    verdict of the first connection stands.
+    """
+    address = reached.resolved.address
+    if not box.may_contact(address):
+        skipped = "no second connection to look behind the certificate"
+        draft.note(Operation.CONNECT, None, classified_by=skipped, detail=over_rate(address))
+        return None
     again = await connect_again(reached, box)
     if isinstance(again, Refusal):
         draft.attempts.append(again.attempt)

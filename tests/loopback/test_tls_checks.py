@@ -7,14 +7,16 @@ import hashlib
 import os
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from probe.core.limits import Gate, Limits
 from probe.toolbox import run_check
-from proto.model import Check, ConfigError, Failure, Kind, Operation, Result
+from proto.model import Check, ConfigError, Failure, Kind, Operation, Result, Validity
 from tests.fakes.boxes import loopback_box
 from tests.fakes.scripted_server import (
     Listening,
@@ -143,6 +145,23 @@ async def test_bad_certificate_of_a_tls_check(
     assert words(outcome.result) == (Operation.TLS, failure)
     assert outcome.result.cert_verify == code
     assert [certificate.der for certificate in outcome.certificates] == [leaf.der]
+
+
+async def test_the_look_behind_a_bad_certificate_counts(authority: Authority) -> None:
+    """Where the rate per target is used up there is no second connection, and the verdict stands."""
+    leaf = authority.leaf("x.test", from_days=-9, to_days=-2)
+    gate = Gate(Limits(per_target_per_minute=1), now_s=0)
+    async with (
+        answering(OK, context=leaf.context()) as server,
+        loopback_box(ca_file=str(authority.ca_file)) as open_box,
+    ):
+        box = replace(open_box, may_contact=lambda at: gate.admit_address(at, now_s=0))
+        outcome = await run_check(https_check(server.port), box)
+    assert server.connections == 1
+    assert words(outcome.result) == (Operation.TLS, Failure.TLS_EXPIRED)
+    assert outcome.result.validity is Validity.OK
+    assert (outcome.result.cert_verify, outcome.result.http_status) == (10, None)
+    assert "limits.per_target_per_minute" in outcome.attempts[-1].detail
 
 
 async def test_bad_status_behind_a_bad_certificate(authority: Authority) -> None:
