@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +51,9 @@ def test_proto_is_ours() -> None:
     """No other distribution shadows the top-level name proto."""
     assert proto.__doc__ is not None
     assert "contract between the programs" in proto.__doc__
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """What the code says of its version is what pyproject.toml gives the wheel."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == soundings.VERSION
