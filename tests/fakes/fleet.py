@@ -118,6 +118,8 @@ class Behaviour:
     clock_offset_us: int = 0
     first_words: fleet_pb2.Down | None = None  # said before the welcome
     reject: Callable[[int], bool] = lambda _seq: False
+    cut: Callable[[int], bool] = lambda _seq: False  # the session ends instead of the ack
+    fleet_port: int | None = None  # told at enrolment instead of the real one
     certificate_life: dt.timedelta = dt.timedelta(days=14)
 
 
@@ -264,15 +266,16 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
             outgoing.put(fleet_pb2.Down(plan=self.authority.sign(self.behaviour.plan)))
 
     def _take_batch(self, batch: fleet_pb2.Batch, outgoing: queue.SimpleQueue[Any]) -> None:
-        known = batch.seq <= self.seen.marks.get(batch.epoch, 0)
         refused = self.behaviour.reject(batch.seq)
         rows: tuple[Result, ...] = ()
-        if not known and not refused:
+        if not refused:
             rows = report_from_wire(zlib.decompress(batch.body)).results
 
         def note() -> None:
+            # Decided under the lock: a cut session's last words may race with its successor's.
+            known = batch.seq <= self.seen.marks.get(batch.epoch, 0)
             self.seen.batches.append(batch)
-            if self.behaviour.ack and not refused:
+            if self.behaviour.ack and not refused and not known:
                 self.seen.rows.extend(rows)
                 self.seen.marks[batch.epoch] = max(batch.seq, self.seen.marks.get(batch.epoch, 0))
 
@@ -280,6 +283,8 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
         if refused:
             reject = fleet_pb2.Reject(epoch=batch.epoch, seq=batch.seq, reason="as told")
             outgoing.put(fleet_pb2.Down(reject=reject))
+        elif self.behaviour.cut(batch.seq):
+            self.drop_sessions()
         elif self.behaviour.ack:
             outgoing.put(fleet_pb2.Down(ack=fleet_pb2.Ack(epoch=batch.epoch, seq=batch.seq)))
 
@@ -314,7 +319,7 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
             probe_id="probe-1",
             certificate_pem=self._certificate(csr_der),
             ca_pem=self.authority.pem,
-            fleet_endpoints=[f":{self.fleet_port}"],
+            fleet_endpoints=[f":{self.behaviour.fleet_port or self.fleet_port}"],
             sent_at_us=time.time_ns() // 1000 + self.behaviour.clock_offset_us,
         )
 

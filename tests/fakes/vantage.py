@@ -9,7 +9,7 @@ import trio
 
 from probe.io import enrol
 from probe.io.clock import Clocks, wall_us
-from probe.io.disk import OsDisk, Spool, SpoolSettings
+from probe.io.disk import Disk, OsDisk, Spool, SpoolSettings
 from probe.io.outbox import Outbox
 from probe.io.session import Ports
 from probe.io.state import StateDirectory
@@ -23,13 +23,26 @@ from tests.fakes.ledgers import START_US, a_row
 class Vantage:
     """Everything of a probe but its engine; must be made inside trio."""
 
-    def __init__(self, path: Path, *, reply_deadline_s: float = 5.0, flush_s: float = 0.05) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        reply_deadline_s: float = 5.0,
+        flush_s: float = 0.05,
+        flush_rows: int = 10,
+        disk: Disk | None = None,
+        settings: SpoolSettings | None = None,
+    ) -> None:
         self.state = StateDirectory(path)
         identity = self.state.identity()
         self.clocks = Clocks(wall_us())
-        spool = Spool(OsDisk(self.state.spool), settings=SpoolSettings(), now_us=wall_us()())
+        spool = Spool(
+            disk or OsDisk(self.state.spool),
+            settings=settings or SpoolSettings(),
+            now_us=wall_us()(),
+        )
         self.outbox = Outbox(spool)
-        self.outbox.pace(flush_s=flush_s, flush_rows=10)
+        self.outbox.pace(flush_s=flush_s, flush_rows=flush_rows)
         self.followed: list[Plan] = []
         self.asked_to_run: list[int] = []
         self.plans = PlanBook(self.state, follow=self._follow)
@@ -84,7 +97,7 @@ class Vantage:
             cpu_s=0.0,
             spool_bytes=self.outbox.size_bytes,
             spool_rows=self.outbox.rows,
-            evicted_rows=0,
+            evicted_rows=self.outbox.evicted_rows,
             queue_depth=0,
             lateness_us_p99=None,
             receive_drops=None,
