@@ -23,7 +23,7 @@ import structlog
 import trio
 
 from probe.core import ledger
-from probe.core.limits import Gate, Limits
+from probe.core.limits import Gate, Limits, contacts_of
 from probe.core.outcome import Outcome
 from probe.core.schedule import Gap, Schedule, Slot
 from probe.core.triggers import Run, Triggers
@@ -46,6 +46,7 @@ STOP_GRACE_S: Final = 10.0
 Keep = Callable[[Result, Sequence[Certificate]], None]
 
 _beside_schedule: ContextVar[bool] = ContextVar("_beside_schedule", default=False)
+_contacts: ContextVar[int] = ContextVar("_contacts", default=1)
 """Set in the task of a triggered run: its contacts are counted by `may_contact` as spare ones."""
 
 
@@ -106,9 +107,12 @@ class Engine:
             self._log.warning("request_refused", check_no=check_no, reason=refused)
 
     def may_contact(self, address: str) -> bool:
-        """Count one contact of an address; False when the operator's rate for it is used up."""
+        """Count a contact of an address; False when the operator's rate for it is used up."""
         return self._gate.admit_address(
-            address, now_s=self._clocks.mono_us() / 1e6, spare=_beside_schedule.get()
+            address,
+            now_s=self._clocks.mono_us() / 1e6,
+            spare=_beside_schedule.get(),
+            contacts=_contacts.get(),
         )
 
     def stop(self) -> None:
@@ -220,6 +224,7 @@ class Engine:
 
     async def _run(self, serial: int, due: _Due) -> None:
         _beside_schedule.set(due.run is not None)
+        _contacts.set(contacts_of(due.slot.check))
         lateness_us = self._lateness_us(due)
         try:
             outcome = await self._outcome(due)

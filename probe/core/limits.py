@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from probe.core.trace import WINDOW
 from proto.model import Check, Kind, Plan, Reason
 
 INTERVAL_MIN_S: Final = 0.2
@@ -45,6 +46,12 @@ REDIRECTS_MAX: Final = 10
 
 HOPS_MAX: Final = 64
 """Routers on a way: the internet's longest are under 40."""
+
+TRACE_PACKETS_MAX: Final = 192
+"""Packets of one trace, `packets` times `max_hops`: three to each hop of the longest way."""
+
+TRACES_MAX: Final = 4
+"""Traces at once: routers near by see them all, and limit how many errors they send per second."""
 
 CONFIRMATIONS_MAX: Final = 3
 """Further attempts after a failed one: a target in trouble is not to be asked more and more."""
@@ -90,16 +97,16 @@ class Bucket:
         self._tokens = self._size
         self._at_s = now_s
 
-    def has(self, *, now_s: float, spare: bool = False) -> bool:
-        """Whether one can be taken now; `spare`: and leave it half full."""
+    def has(self, *, now_s: float, spare: bool = False, tokens: int = 1) -> bool:
+        """Whether so many can be taken now; `spare`: and leave it half full."""
         self._refill(now_s)
         kept = self._size / 2 if spare else 0.0
-        # A hair below one counts as one: sums of floats may miss it by an ulp for ever.
-        return self._tokens - kept >= 1.0 - 1e-9
+        # A hair below counts as enough: sums of floats may miss it by an ulp for ever.
+        return self._tokens - kept >= tokens - 1e-9
 
-    def take(self) -> None:
-        """Take one that `has` saw."""
-        self._tokens -= 1.0
+    def take(self, *, tokens: int = 1) -> None:
+        """Take as many as `has` saw."""
+        self._tokens -= tokens
 
     def full(self, *, now_s: float) -> bool:
         """Whether it is as good as new."""
@@ -125,7 +132,18 @@ def uses_tls(check: Check) -> bool:
 
 def echoes_of(check: Check) -> int:
     """Echo requests that a run may have outstanding."""
+    if check.kind is Kind.TRACE and check.port is None:
+        return min(WINDOW, _trace_packets(check))
     return check.packets if check.kind is Kind.ICMP else 0
+
+
+def contacts_of(check: Check) -> int:
+    """What a run is charged at its target: a trace one contact for every WINDOW packets it may send."""
+    return -(-_trace_packets(check) // WINDOW) if check.kind is Kind.TRACE else 1
+
+
+def _trace_packets(check: Check) -> int:
+    return max(1, check.packets) * check.max_hops
 
 
 class _Targets:
@@ -154,13 +172,17 @@ class _Targets:
 class Gate:
     """Lets slots start within the limits. `now_s` is monotonic."""
 
-    __slots__ = ("_addresses", "_echoes", "_limits", "_names", "_running", "_running_tls", "_total")
+    __slots__ = (
+        *("_addresses", "_echoes", "_limits", "_names", "_running", "_running_tls", "_total"),
+        "_traces",
+    )
 
     def __init__(self, limits: Limits, *, now_s: float) -> None:
         self._limits = limits
         self._running = 0
         self._running_tls = 0
         self._echoes = 0
+        self._traces = 0
         # Apart, so that a literal, which is both, is not charged twice for one contact.
         self._names = _Targets(per_minute=limits.per_target_per_minute)
         self._addresses = _Targets(per_minute=limits.per_target_per_minute)
@@ -181,6 +203,8 @@ class Gate:
         """Whether it may run beside what runs already; if not, the slot waits."""
         if self.is_full:
             return False
+        if check.kind is Kind.TRACE and self._traces >= TRACES_MAX:
+            return False
         if uses_tls(check):
             return self._running_tls < self._limits.concurrent_https
         # With none in flight any one may start, or a low limit would never let it run.
@@ -190,25 +214,30 @@ class Gate:
     def admit(self, check: Check, *, now_s: float, spare: bool = False) -> Reason | None:
         """None = counted as started; otherwise why the slot is refused, for good."""
         target = self._names.of(target_of(check), now_s=now_s)
-        if not all(bucket.has(now_s=now_s, spare=spare) for bucket in (self._total, target)):
+        contacts = contacts_of(check)
+        allowed = self._total.has(now_s=now_s, spare=spare)
+        if not (allowed and target.has(now_s=now_s, spare=spare, tokens=contacts)):
             return Reason.POLICY
         self._total.take()
-        target.take()
+        target.take(tokens=contacts)
         self._running += 1
         self._running_tls += uses_tls(check)
         self._echoes += echoes_of(check)
+        self._traces += check.kind is Kind.TRACE
         return None
 
-    def admit_address(self, address: str, *, now_s: float, spare: bool = False) -> bool:
-        """Whether an address may be contacted once more; if so, it is counted.
+    def admit_address(
+        self, address: str, *, now_s: float, spare: bool = False, contacts: int = 1
+    ) -> bool:
+        """Whether an address may be contacted once more; if so, it is charged `contacts`.
 
         Asked for every contact of a slot: where its name led, and where a redirect leads on.
         `address` is in its canonical spelling.
         """
         bucket = self._addresses.of(address, now_s=now_s)
-        allowed = bucket.has(now_s=now_s, spare=spare)
+        allowed = bucket.has(now_s=now_s, spare=spare, tokens=contacts)
         if allowed:
-            bucket.take()
+            bucket.take(tokens=contacts)
         return allowed
 
     def finished(self, check: Check) -> None:
@@ -216,6 +245,7 @@ class Gate:
         self._running -= 1
         self._running_tls -= uses_tls(check)
         self._echoes -= echoes_of(check)
+        self._traces -= check.kind is Kind.TRACE
 
 
 def is_replay(plan: Plan, *, in_force: Plan) -> bool:
@@ -285,6 +315,11 @@ def _bounds(check: Check) -> tuple[tuple[str, float, float, float], ...]:
     return (
         ("interval_s", check.interval_s, lowest_s, INTERVAL_MAX_S),
         ("max_hops", check.max_hops, 1, HOPS_MAX),
+        *(
+            (("packets times max_hops", _trace_packets(check), 1, TRACE_PACKETS_MAX),)
+            if check.kind is Kind.TRACE
+            else ()
+        ),
         ("the number of confirm_after_s", len(check.confirm_after_s), 0, CONFIRMATIONS_MAX),
         *(("confirm_after_s", after, 0.0, CONFIRM_AFTER_MAX_S) for after in check.confirm_after_s),
         ("timeout_s", check.timeout_s, 0.001, TIMEOUT_MAX_S),

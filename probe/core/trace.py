@@ -159,6 +159,14 @@ class Course:
             if packet not in self._answers and packet.ttl <= last and now_s < at_s + self.aim.wait_s
         ]
 
+    def _settled(self, now_s: float) -> list[Packet]:
+        """The packets that were answered, or waited for in vain."""
+        return [
+            packet
+            for packet, at_s in self._sent.items()
+            if packet in self._answers or now_s >= at_s + self.aim.wait_s
+        ]
+
     def _unsent(self) -> Packet | None:
         """The next packet in order, whether or not it may leave now."""
         hops = range(1, self._last_ttl + 1)
@@ -268,16 +276,17 @@ class Course:
             gateway=self.aim.gateway,
         )
 
-    def outcome(self, check: Check, resolved: Resolved, *, total_us: int) -> Outcome:
+    def outcome(self, check: Check, resolved: Resolved, *, now_s: float, total_us: int) -> Outcome:
         """The row, good when the target answered: then its round trips are the target's.
 
-        `sent` counts the packets that could reach the target: as far as is known, those that went
-        at least as far as it is; all of them when none arrived.
+        `sent` counts the packets that could reach the target and whose fate is known: as far as is
+        known, those that went at least as far as it is; all of them when none arrived. What was not
+        waited for is not lost. A fault of this machine in the midst marks what came before it, too.
         """
         ending, distance = self.ending(), self.distance() or 0
         reached = [answer for _, answer in self._reached()]
         rtts = [answer.rtt_us for answer in reached if answer.rtt_us is not None]
-        sent = max(1, sum(packet.ttl >= distance for packet in self._sent))
+        sent = max(1, sum(packet.ttl >= distance for packet in self._settled(now_s)))
         median_us = round(statistics.median(rtts)) if rtts else None
         icmp, failure = ending.icmp, ending.failure
         row = replace(
@@ -294,7 +303,9 @@ class Course:
             router=None if icmp is None else icmp.router,
             icmp_type=None if icmp is None else icmp.icmp_type,
             icmp_code=None if icmp is None else icmp.icmp_code,
-            validity=validity_of(failure),
+            validity=validity_of(
+                failure if self._fault is None else _classified(self._fault).failure
+            ),
             hops=self.hops(),
         )
         attempt = Attempt(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from probe.core.address import Network, is_inside, parse_address, why_barred
 from probe.core.memory import AddressMemory
@@ -17,6 +17,10 @@ from proto.model import Check
 
 WallClock: TypeAlias = Callable[[], int]
 """Microseconds since 1970-01-01 UTC. Durations never come from it."""
+
+
+TURN_S: Final = 60.0
+"""A check without slots has a turn for each minute: long enough for vantages to run it in the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +59,12 @@ class Toolbox:
     tls_contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)  # filled by probe.io.tls
 
     def turn(self, check: Check) -> int:
-        """The number of the run's slot, for taking several things in turn.
+        """The number of the run's slot, or of its minute, for taking several things in turn.
 
-        Vantages with the same choice before them make the same one in the same slot.
+        Vantages with the same choice before them make the same one in the same slot or minute.
         """
         at_us = self.wall() if self.slot_at_us is None else self.slot_at_us
-        return at_us // max(1, round(check.interval_s * 1e6))
+        return at_us // round((check.interval_s or TURN_S) * 1e6)
 
     def why_barred(self, text: str) -> str | None:
         """Why this address must not be contacted, with the fix; None when it may.

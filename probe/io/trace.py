@@ -119,8 +119,8 @@ async def run_trace(check: Check, box: Toolbox) -> Outcome:
             await _travel(course, wire, changed)
     finally:
         wire.close()
-    elapsed_us = round((trio.current_time() - started) * 1e6)
-    return course.outcome(check, resolved, total_us=elapsed_us)
+    now_s = trio.current_time()
+    return course.outcome(check, resolved, now_s=now_s, total_us=round((now_s - started) * 1e6))
 
 
 def _aim(check: Check, resolved: Resolved, *, left_s: float) -> Aim:

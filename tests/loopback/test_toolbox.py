@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,15 @@ def test_ways_are_found_without_sending() -> None:
     """Loopback is reached from itself and without a gateway; nonsense has no way."""
     assert way_to("127.0.0.1") == Way(own="127.0.0.1", gateway=None)
     assert way_to("nonsense") == Way(own=None, gateway=None)
+
+
+async def test_vantages_take_the_same_turn_in_the_same_minute() -> None:
+    """A check without slots is run on request or after a failure, at another moment by each vantage."""
+    asked = check(Kind.TRACE, host=NAME, interval_s=0.0)
+    minute_us = 29_000_000 * 60_000_000
+    async with loopback_box() as box:
+        turns = [
+            replace(box, slot_at_us=minute_us + at_us).turn(asked)
+            for at_us in (0, 1, 59_999_999, 60_000_000)
+        ]
+    assert turns == [29_000_000, 29_000_000, 29_000_000, 29_000_001]

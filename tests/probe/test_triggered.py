@@ -150,6 +150,25 @@ async def test_a_triggered_contact_leaves_an_address_half_its_rate(
     assert allowed[9] == [False, False, False]
 
 
+async def test_a_trace_is_charged_for_its_packets_at_the_address(autojump_clock: MockClock) -> None:
+    """Of 60 a minute a trace of 192 packets takes 24, another check one."""
+    allowed: dict[int, list[bool]] = {}
+
+    async def run(check: Check) -> Outcome:
+        await trio.lowlevel.checkpoint()
+        contacts = [world.engine.may_contact("192.0.2.1") for _ in range(3)]
+        allowed.setdefault(check.check_no, contacts)
+        return good(check)
+
+    world = World(script=run, limits=replace(ROOMY, per_target_per_minute=60))
+    trace = a_check(1, kind=Kind.TRACE, packets=3, max_hops=64, interval_s=1)
+    await live(world, 1.5, [trace])
+    assert allowed[1][:2] == [True, True]
+    world = World(script=run, limits=replace(ROOMY, per_target_per_minute=60))
+    await live(world, 1.5, [a_check(2, interval_s=1)])
+    assert (allowed[1][2], allowed[2]) == (False, [True] * 3)
+
+
 async def test_a_plan_change_or_a_stop_drops_what_was_to_come(autojump_clock: MockClock) -> None:
     """Nothing of it is queued, and nothing leaves a row."""
     check = a_check(1, interval_s=30, confirm_after_s=(40,))

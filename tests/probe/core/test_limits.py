@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,13 +9,16 @@ from probe.core.limits import (
     CHECKS_MAX,
     PACKETS_MAX,
     TARGETS_MAX,
+    TRACE_PACKETS_MAX,
+    TRACES_MAX,
     Bucket,
     Gate,
     Limits,
+    contacts_of,
     plan_findings,
     target_of,
 )
-from proto.model import Kind, Plan, Reason
+from proto.model import Check, Kind, Plan, Reason
 from tests.fakes.ledgers import a_check
 
 
@@ -190,3 +195,54 @@ def test_a_plan_cannot_fill_memory_or_wear_out_the_disk() -> None:
         assert f" {name} " in found, name
     most = a_check(1, host="h" * 2048, on_failure=(1,) * 512)
     assert plan_findings(Plan(version=1, checks=(most,), flush_s=0.05)) == ()
+
+
+def a_trace(**fields: Any) -> Check:
+    """A trace by ICMP."""
+    return a_check(**{"kind": Kind.TRACE, "port": None, **fields})
+
+
+def test_a_plan_cannot_make_one_trace_send_a_thousand_packets() -> None:
+    """Packets and hops are bounded together, too; the finding names check, value and bound."""
+    most = a_trace(packets=3, max_hops=64)
+    assert plan_findings(Plan(version=1, checks=(most,))) == ()
+    more = a_trace(packets=16, max_hops=64)
+    assert plan_findings(Plan(version=1, checks=(more,))) == (
+        f"check {more.check_id}: packets times max_hops is 1024; 1 to {TRACE_PACKETS_MAX} is run",
+    )
+    assert plan_findings(Plan(version=1, checks=(a_check(packets=16, max_hops=64),))) == ()
+
+
+def test_a_trace_is_charged_for_what_it_may_send() -> None:
+    """One contact for every eight packets, of the name as of the address."""
+    gate = Gate(Limits(per_target_per_minute=60), now_s=0)
+    long = a_trace(packets=3, max_hops=64)
+    assert contacts_of(long) == 24
+    assert [gate.admit(long, now_s=0) for _ in range(3)] == [None, None, Reason.POLICY]
+    contacts = [
+        gate.admit_address("192.0.2.1", now_s=0, contacts=contacts_of(long)) for _ in range(3)
+    ]
+    assert contacts == [True, True, False]
+    assert contacts_of(a_trace(packets=0, max_hops=1)) == contacts_of(a_check(packets=16)) == 1
+
+
+def test_few_traces_run_at_once() -> None:
+    """Routers near by see them all; other checks have room beside them."""
+    gate = Gate(Limits(), now_s=0)
+    traces = [a_trace(port=443, host=f"{number}.test") for number in range(TRACES_MAX)]
+    assert all(gate.has_room(one) and gate.admit(one, now_s=0) is None for one in traces)
+    assert not gate.has_room(a_trace())
+    assert gate.has_room(a_check())
+    gate.finished(traces[0])
+    assert gate.has_room(a_trace())
+
+
+def test_a_trace_by_icmp_has_a_window_of_echoes_outstanding() -> None:
+    """It counts among the echo requests, unless it goes to a port."""
+    gate = Gate(Limits(outstanding_icmp=9), now_s=0)
+    assert gate.admit(a_trace(), now_s=0) is None
+    echo = a_check(kind=Kind.ICMP, packets=1, port=None)
+    assert gate.has_room(echo)
+    assert not gate.has_room(a_check(kind=Kind.ICMP, packets=2, port=None))
+    assert not gate.has_room(a_trace(packets=1, max_hops=2))
+    assert gate.has_room(a_trace(port=443))

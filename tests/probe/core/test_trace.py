@@ -72,7 +72,7 @@ class Walk:
     def row(self) -> Result:
         """Its row."""
         resolved = Resolved(address=TARGET, addresses=(TARGET,))
-        return self.course.outcome(CHECK, resolved, total_us=7).result
+        return self.course.outcome(CHECK, resolved, now_s=self.lasted_s, total_us=7).result
 
     @property
     def asked(self) -> dict[int, int]:
@@ -255,9 +255,39 @@ def test_a_send_that_fails_here_is_this_machines_fault() -> None:
     assert course.is_over(0.0)
     assert course.take(0.0) is None
     resolved = Resolved(address=TARGET, addresses=(TARGET,))
-    row = course.outcome(CHECK, resolved, total_us=1).result
+    row = course.outcome(CHECK, resolved, now_s=0.0, total_us=1).result
     assert (row.failure, row.validity) == (Failure.LOCAL_NO_ROUTE, Validity.PROBE_FAULT)
     assert (row.sent, row.lost, row.hops) == (1, 1, ())
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS])
+def test_a_fault_of_this_machine_in_the_midst_is_no_loss_of_the_targets(number: int) -> None:
+    """The target answered, then a send failed here: nothing on its way counts, the row is marked."""
+    course = Course(AIM)
+    out = [course.take(0.0) for _ in range(WINDOW)]
+    assert out[3] is not None
+    course.answered(out[3], arrived())
+    failing = course.take(0.0)
+    assert failing is not None
+    course.fail(failing, number)
+    resolved = Resolved(address=TARGET, addresses=(TARGET,))
+    row = course.outcome(CHECK, resolved, now_s=0.1, total_us=1).result
+    assert (row.failure, row.operation, row.validity) == (None, None, Validity.PROBE_FAULT)
+    assert (row.sent, row.lost) == (1, 0)
+
+
+@given(
+    routers=st.integers(0, 20), packets=st.integers(1, 4), rtt_s=st.sampled_from([0.0, 0.05, 0.9])
+)
+def test_a_lossless_way_of_any_length_loses_nothing(
+    routers: int, packets: int, rtt_s: float
+) -> None:
+    """What went beyond the target and was still on its way at the end was not lost."""
+    path = way(*(f"192.0.2.{n}" for n in range(routers)), then=arrived())
+    aim = replace(AIM, packets=packets)
+    done = walk(path, aim, delay_s=lambda packet: rtt_s * packet.ttl / (routers + 8))
+    assert (done.row.failure, done.row.lost) == (None, 0)
+    assert done.row.sent >= packets
 
 
 def test_a_silent_packet_gives_its_place_free() -> None:
