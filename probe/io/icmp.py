@@ -22,7 +22,7 @@ import errno
 import secrets
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -37,7 +37,9 @@ from probe.core.icmpwire import (
     read_echo,
 )
 from probe.io import errqueue, stamps
+from probe.io.flight import Flight, Request
 from probe.io.icmpsocket import open_echo_socket
+from probe.io.pacer import Pacer
 from probe.io.ways import way_to
 from proto.model import Failure, Operation
 
@@ -52,47 +54,6 @@ LATE_WAIT_S: Final = 1.0
 """How long after its deadline a slot looks for replies: a queue that holds more is as good as cut."""
 
 
-@dataclass(slots=True)
-class _Request:
-    """One request on its way. `answer` is set once."""
-
-    destination: str
-    seq: int | None  # None: no number was free, nothing was sent
-    allowed_us: int
-    flight: _Flight
-    sent_ns: int = 0
-    sent_monotonic_ns: int = 0
-    sent_no: int | None = None  # by the kernel's count of stamped packets
-    sent_stamp_ns: int | None = None
-    answer: EchoAnswer | None = None
-
-
-@dataclass(slots=True)
-class _Flight:
-    """The requests of one slot."""
-
-    token: bytes
-    deadline: float
-    requests: list[_Request] = field(default_factory=list)
-    unanswered: int = 0
-    duplicates: int = 0
-    late: int = 0
-    waiting: trio.Event | None = None
-
-    def answer(self, request: _Request, answer: EchoAnswer) -> None:
-        """Note what became of a request; the slot wakes when nothing is left to wait for."""
-        request.answer = answer
-        self.unanswered -= 1
-        if self.waiting is not None and not self.unanswered:
-            self.waiting.set()
-
-    async def settle(self) -> None:
-        """Wait until every request sent has its answer."""
-        if self.unanswered:
-            self.waiting = trio.Event()
-            await self.waiting.wait()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Echoes:
     """What a slot's requests came to."""
@@ -104,7 +65,9 @@ class Echoes:
 
 
 class Pinger:
-    """The shared socket of one family. `run` must be running for replies to be seen.
+    """The shared socket of one family.
+
+    `run` must be running for replies to be seen, and for more than one request to be sent.
 
     Raises:
         IcmpUnavailable: this process may open no ICMP socket.
@@ -117,9 +80,10 @@ class Pinger:
         self._ident = self._echo_socket.ident
         self._stamped = self._echo_socket.sends_stamped
         self._seq = secrets.randbelow(SEQUENCES)
-        self._waiting: dict[int, _Request] = {}
-        self._unstamped: dict[int, _Request] = {}  # sent, by the kernel's number
+        self._waiting: dict[int, Request] = {}
+        self._unstamped: dict[int, Request] = {}  # sent, by the kernel's number
         self._sent_no = 0  # of the next packet, as the kernel counts
+        self._pacer = Pacer()
         self.retried_sends = 0  # most were poisoned by another target's ICMP error
 
     @property
@@ -141,7 +105,12 @@ class Pinger:
         return self._echo_socket.receive_drops()
 
     async def run(self) -> None:
-        """Receive for ever."""
+        """Receive and send for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pacer.run)
+            await self._receive()
+
+    async def _receive(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             self.drain()
@@ -154,16 +123,20 @@ class Pinger:
         Returns up to LATE_WAIT_S after the deadline when replies are missing.
         """
         drops = self.receive_drops()
-        flight = _Flight(secrets.token_bytes(TOKEN_BYTES), deadline)
-        # After a pause of the loop too little may be left to be fair to the target.
-        leave_by = (trio.current_time() + deadline) / 2
+        flight = Flight(
+            destination,
+            secrets.token_bytes(TOKEN_BYTES),
+            deadline,
+            # After a pause of the loop too little may be left to be fair to the target.
+            leave_by=(trio.current_time() + deadline) / 2,
+            spacing_s=spacing_s,
+            unsent=count,
+        )
         try:
+            self._send_next(flight)
             with trio.CancelScope(deadline=deadline):
-                for number in range(count):
-                    if number:
-                        await trio.sleep(spacing_s)
-                    self._send(destination, flight, leave_by)
                 await flight.settle()
+            flight.unsent = 0  # what did not leave by now does not leave
             if flight.unanswered:
                 self._drain_all()
                 with trio.CancelScope(deadline=deadline + LATE_WAIT_S):
@@ -179,15 +152,24 @@ class Pinger:
 
     # --- Sending ----------------------------------------------------------------------------------
 
-    def _send(self, destination: str, flight: _Flight, leave_by: float) -> None:
+    def _send_next(self, flight: Flight) -> None:
+        """Send a slot's next request, and have the one after it sent in its time."""
+        if flight.unsent:
+            now = trio.current_time()
+            flight.unsent -= 1
+            self._send(flight, now)
+            if flight.unsent:
+                self._pacer.at(now + flight.spacing_s, lambda: self._send_next(flight))
+
+    def _send(self, flight: Flight, now: float) -> None:
         """Put one request on the wire, or its local failure into the flight."""
-        now = trio.current_time()
+        destination = flight.destination
         seq = self._free_seq()
         allowed_us = round((flight.deadline - now) * 1e6)
-        request = _Request(destination, seq, allowed_us, flight)
+        request = Request(destination, seq, allowed_us, flight)
         flight.requests.append(request)
         flight.unanswered += 1
-        if now >= leave_by:
+        if now >= flight.leave_by:
             flight.answer(request, _not_sent(destination, None))
             return
         if seq is None:
@@ -202,7 +184,7 @@ class Pinger:
             del self._waiting[seq]
             flight.answer(request, _not_sent(destination, error.errno))
 
-    def _send_clean(self, packet: bytes, request: _Request) -> None:
+    def _send_clean(self, packet: bytes, request: Request) -> None:
         """Send; an error that another target left on the socket is cleared and the send repeated.
 
         Raises:
@@ -217,7 +199,7 @@ class Pinger:
             self.drain()
             self._send_now(packet, request)
 
-    def _send_now(self, packet: bytes, request: _Request) -> None:
+    def _send_now(self, packet: bytes, request: Request) -> None:
         if self._stamped:
             request.sent_no = self._sent_no
             self._unstamped[self._sent_no] = request
@@ -246,8 +228,9 @@ class Pinger:
             if self._seq not in self._waiting:
                 return self._seq
 
-    def _forget(self, flight: _Flight) -> None:
-        """Take a slot's requests out of the waiting ones."""
+    def _forget(self, flight: Flight) -> None:
+        """Take a slot's requests out of the waiting ones; no more are sent."""
+        flight.unsent = 0
         for request in flight.requests:
             if request.seq is not None and self._waiting.get(request.seq) is request:
                 del self._waiting[request.seq]
