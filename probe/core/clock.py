@@ -19,7 +19,6 @@ rows/s: at most 105 us off. The offset is reported, never used to correct a stam
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -133,10 +132,14 @@ class ClockFilter:
         """The best estimate at this moment; None before the first sample."""
         if not self._samples:
             return None
-        return min(_aged(self._samples, mono_us), key=lambda estimate: estimate.error_us)
+        error_us, sample = min(
+            ((_error_us(kept, mono_us), kept[0]) for kept in self._samples),
+            key=lambda pair: pair[0],
+        )
+        return ClockEstimate(offset_us=sample.offset_us, error_us=error_us)
 
 
-def _aged(samples: Iterable[tuple[ClockSample, int]], mono_us: int) -> Iterable[ClockEstimate]:
-    for sample, taken_us in samples:
-        drift_us = (mono_us - taken_us) * AGEING_PPM // 1_000_000
-        yield ClockEstimate(offset_us=sample.offset_us, error_us=sample.error_us + drift_us)
+def _error_us(kept: tuple[ClockSample, int], mono_us: int) -> int:
+    """How far off a sample can be that was taken some time ago."""
+    sample, taken_us = kept
+    return sample.error_us + (mono_us - taken_us) * AGEING_PPM // 1_000_000
