@@ -29,7 +29,7 @@ from probe.io.state import Identity, StateDirectory
 from probe.io.uplink import Uplink
 from probe.plans import PlanBook
 from probe.settings import Settings
-from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_check, unsupported
+from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_supported, unsupported
 from proto.model import Check, Heartbeat, Hello, Plan
 from soundings import VERSION
 
@@ -86,7 +86,7 @@ class Probe:
         )
 
     async def _run_check(self, check: Check, slot_at_us: int) -> Outcome:
-        return await run_check(check, replace(self._box, slot_at_us=slot_at_us))
+        return await run_supported(check, self._box.at_slot(slot_at_us))
 
     def _unsupported(self, check: Check) -> str | None:
         return unsupported(check, self._box)
@@ -182,6 +182,7 @@ async def run_probe(
             log.info("started", probe_id=identity.endpoint.probe_id, state=str(state.path))
             if probe.clocks.synchronised() is False:
                 log.warning("clock_unsynchronised", fix=SET_NTP)
+            vitals.spare_the_heap()
             notifier.tell("READY=1")
             await _live(probe, signals, notifier)
             notifier.tell("STOPPING=1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import Final, TypeAlias
 
 import trio
@@ -27,7 +26,15 @@ from probe.io.trace import run_trace
 from probe.io.ways import families_present, own_address
 from proto.model import Check, Failure, Kind, Reason, StampSource
 
-__all__ = ["Toolbox", "ToolboxSettings", "WallClock", "open_toolbox", "run_check", "unsupported"]
+__all__ = [
+    "Toolbox",
+    "ToolboxSettings",
+    "WallClock",
+    "open_toolbox",
+    "run_check",
+    "run_supported",
+    "unsupported",
+]
 
 Runner: TypeAlias = Callable[[Check, Toolbox], Awaitable[Outcome]]
 
@@ -121,14 +128,21 @@ async def _warm_stamps(stack: ExitStack) -> bool:
 async def run_check(
     check: Check, box: Toolbox, *, runners: Mapping[Kind, Runner] = RUNNERS
 ) -> Outcome:
-    """One run of one check within its timeout.
+    """One run of one check within its timeout; not run, with the reason, where it is unsupported."""
+    why = unsupported(check, box)
+    if why is not None:
+        return not_run(check, reason=Reason.UNSUPPORTED, why=why)
+    return await run_supported(check, box, runners=runners)
+
+
+async def run_supported(
+    check: Check, box: Toolbox, *, runners: Mapping[Kind, Runner] = RUNNERS
+) -> Outcome:
+    """One run of a check that `unsupported` lets pass, within its timeout.
 
     Raises nothing for what the network or the local machine does: that is a `Failure` in the row.
     What a bug of ours raises comes out. The engine fills slot, lateness and clock fields.
     """
-    why = unsupported(check, box)
-    if why is not None:
-        return not_run(check, reason=Reason.UNSUPPORTED, why=why)
     started_at_us = box.wall()
     outcome = None
     with trio.move_on_after(check.timeout_s + _GRACE_S):
@@ -137,7 +151,11 @@ async def run_check(
         outcome = _overrun(check)
     if outcome.result.reason is not None:
         return outcome
-    return replace(outcome, result=changed(outcome.result, started_at_us=started_at_us))
+    return Outcome(
+        result=changed(outcome.result, started_at_us=started_at_us),
+        attempts=outcome.attempts,
+        certificates=outcome.certificates,
+    )
 
 
 def _overrun(check: Check) -> Outcome:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from probe.core.address import Network, is_inside, parse_address, why_barred
+from probe.core.copies import copier
 from probe.core.memory import AddressMemory
 from probe.core.zone import Delegations
 from probe.io.icmp import Pinger
@@ -58,6 +59,10 @@ class Toolbox:
     delegations: Delegations = field(default_factory=Delegations)  # filled by probe.io.authority
     tls_contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)  # filled by probe.io.tls
 
+    def at_slot(self, slot_at_us: int) -> Toolbox:
+        """The same box, for a run of the slot at this instant."""
+        return _changed(self, slot_at_us=slot_at_us)
+
     def turn(self, check: Check) -> int:
         """The number of the run's slot, or of its minute, for taking several things in turn.
 
@@ -93,3 +98,6 @@ class Toolbox:
         if not self.pingers:
             return None
         return sum(pinger.receive_drops() for pinger in self.pingers.values())
+
+
+_changed = copier(Toolbox)

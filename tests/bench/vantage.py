@@ -28,7 +28,7 @@ from probe.io.clock import Clocks, wall_us
 from probe.io.disk import OsDisk, Spool
 from probe.io.outbox import Outbox
 from probe.settings import Settings
-from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_check, unsupported
+from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_supported, unsupported
 from proto.model import Certificate, Check, Result
 from tests.bench.ground import BEHIND
 from tests.bench.workload import Clock, Findings, Kept, Workload
@@ -54,7 +54,7 @@ class Vantage:
         self._box = replace(box, may_contact=self.engine.may_contact)
 
     async def _run_check(self, check: Check, slot_at_us: int) -> Outcome:
-        return await run_check(check, replace(self._box, slot_at_us=slot_at_us))
+        return await run_supported(check, self._box.at_slot(slot_at_us))
 
     def _unsupported(self, check: Check) -> str | None:
         return unsupported(check, self._box)
@@ -75,6 +75,7 @@ async def measure(work: Workload) -> Findings:
             nursery.start_soon(vantage.outbox.run)
             nursery.start_soon(vantage.engine.run)
             vantage.engine.adopt(work.checks())
+            vitals.spare_the_heap()
             await trio.sleep_until(trio.current_time() + work.warmup_s)
             print("measuring", flush=True)
             from_us, before_s = box.wall(), time.process_time()
