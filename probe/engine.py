@@ -37,6 +37,9 @@ STARTS_PER_TURN: Final = 64
 NAP_MAX_S: Final = 1.0
 """The clocks are looked at this often even with nothing due, so that a step is seen early."""
 
+NAP_MIN_S: Final = 0.001
+"""What falls due within the next moment is started together: to wake costs more than to start."""
+
 GAP_ROWS_MAX: Final = 1000
 """Rows written for one gap of one check; older slots are left to the store as `unreported`."""
 
@@ -219,7 +222,7 @@ class Engine:
             nap_s = min(nap_s, (slot_us - self._clocks.look().now_us) / 1e6)
         if run_us is not None:
             nap_s = min(nap_s, (run_us - self._clocks.mono_us()) / 1e6)
-        with trio.move_on_after(max(0.0, nap_s)):
+        with trio.move_on_after(max(NAP_MIN_S, nap_s)):
             await self._wake.wait()
 
     async def _run(self, serial: int, due: _Due) -> None:

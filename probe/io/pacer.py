@@ -17,6 +17,9 @@ import trio
 _BATCH: Final = 64
 """Acts before other tasks get their turn: replies must not wait behind sends."""
 
+_REST_S: Final = 0.001
+"""Between two looks: what falls due in this time is done together."""
+
 
 class Pacer:
     """Acts and when they are due, on trio's clock. `run` must be running for them to be done."""
@@ -34,15 +37,21 @@ class Pacer:
 
     async def run(self) -> None:
         """Do what falls due, for ever."""
+        rested_at = -math.inf
         while True:
             self._wake = trio.Event()
-            with trio.CancelScope(deadline=self._due[0][0] if self._due else math.inf):
+            next_at = self._due[0][0] if self._due else math.inf
+            with trio.CancelScope(deadline=max(next_at, rested_at)):
                 await self._wake.wait()
-            self._act()
+            while self._act():
+                await trio.lowlevel.checkpoint()
+            rested_at = trio.current_time() + _REST_S
 
-    def _act(self) -> None:
+    def _act(self) -> bool:
+        """Do a batch of what is due; True when there may be more."""
         now = trio.current_time()
         for _ in range(_BATCH):
             if not self._due or self._due[0][0] > now:
-                return
+                return False
             heapq.heappop(self._due)[2]()
+        return True
