@@ -14,47 +14,53 @@ async def test_each_act_is_done_at_its_instant_in_the_order_of_instants(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """An act asked for later and due earlier comes first; acts of one instant come as asked for."""
-    pacer = Pacer()
+    pacer, over = Pacer(), trio.Event()
     done: list[tuple[str, float]] = []
+    started = trio.current_time()
 
     def act(name: str) -> None:
-        done.append((name, autojump_clock.current_time() - started))
+        done.append((name, round(autojump_clock.current_time() - started, 6)))
 
-    async with trio.open_nursery() as nursery:
-        started = trio.current_time()
-        pacer.at(started + 3, partial(act, "before the run"))
-        nursery.start_soon(pacer.run)
-        await trio.sleep(1)
+    def ask_for_more() -> None:
         pacer.at(started + 2, partial(act, "earlier"))
         pacer.at(started + 3, partial(act, "of the same instant"))
         pacer.at(started, partial(act, "overdue"))
-        await trio.sleep(5)
+        pacer.at(started + 4, over.set)
+
+    async with trio.open_nursery() as nursery:
+        pacer.at(started + 3, partial(act, "before the run"))
+        pacer.at(started + 1, ask_for_more)
+        nursery.start_soon(pacer.run)
+        await over.wait()
         nursery.cancel_scope.cancel()
     assert done == [
-        ("overdue", 1),
-        ("earlier", 2),
-        ("before the run", 3),
-        ("of the same instant", 3),
+        ("overdue", 1.0),
+        ("earlier", 2.0),
+        ("before the run", 3.0),
+        ("of the same instant", 3.0),
     ]
 
 
-async def test_an_act_may_ask_for_the_next_one(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_an_act_may_ask_for_the_next_one(autojump_clock: trio.testing.MockClock) -> None:
     """A chain of acts keeps its spacing, as the requests of a slot do."""
-    pacer = Pacer()
-    at: list[float] = []
+    pacer, over = Pacer(), trio.Event()
+    started = trio.current_time()
+    after: list[float] = []
 
     def act() -> None:
-        at.append(autojump_clock.current_time())
-        pacer.at(at[-1] + 0.5, act)
+        now = autojump_clock.current_time()
+        after.append(round(now - started, 6))
+        if len(after) == 3:
+            over.set()
+        else:
+            pacer.at(now + 0.5, act)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pacer.run)
-        pacer.at(1.0, act)
-        await trio.sleep(2.25)
+        pacer.at(started + 1.0, act)
+        await over.wait()
         nursery.cancel_scope.cancel()
-    assert at == [1.0, 1.5, 2.0]
+    assert after == [1.0, 1.5, 2.0]
 
 
 async def test_many_acts_of_one_instant_let_other_tasks_in_between() -> None:
