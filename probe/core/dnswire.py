@@ -17,7 +17,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 QTYPES: Final[dict[str, int]] = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "TXT": 16, "AAAA": 28}
@@ -82,6 +82,7 @@ class Reply:
     values: tuple[str, ...]  # content of the type asked for, along the CNAME chain, sorted
     cnames: tuple[str, ...]  # the chain, from the name asked for on
     ttl_s: int | None  # least of all records on the chain; None when there are none
+    repeats_question: bool = True  # False: nothing but the identifier says that it is ours
 
     @property
     def truncated(self) -> bool:
@@ -230,7 +231,8 @@ def read_reply(wire: bytes, query: Query) -> Reply | None:
     records, rcode_high = _read_records(
         wire, offset, (answers, authorities, additionals), lenient=truncated
     )
-    return _make_reply(query, flags, records, rcode_high)
+    reply = _make_reply(query, flags, records, rcode_high)
+    return reply if questions == 1 else replace(reply, repeats_question=False)
 
 
 def _make_reply(query: Query, flags: int, records: tuple[Record, ...], rcode_high: int) -> Reply:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from probe.core.endpoint import Endpoint
 from probe.core.rows import changed
 from proto.model import (
     Certificate,
@@ -29,6 +30,7 @@ DNS_PORT = 53
 OVER_RATE = "not run: the rate per target of this vantage"
 # Some 130 IPv4 addresses; the longest lists seen in the wild stay under 50.
 ANSWERS_CHARS_MAX = 2048
+ANSWERS_CUT = " …"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class Refusal:
     reason: Reason | None = None
     earlier: tuple[Attempt, ...] = ()  # tries of the same step before `attempt`
     icmp: IcmpError | None = None
+    server: Endpoint | None = None  # the name server that it is about
     retransmits: int | None = None
     dns_rcode: int | None = None
     resolve_us: int | None = None
@@ -88,8 +91,7 @@ class Resolved:
     ttl_s: int | None = None  # None for literals and pinned addresses
     rcode: int | None = None
     dns_flags: str | None = None
-    resolve_us: int | None = None  # None: nothing was asked
-    retransmits: int = 0
+    resolve_us: int | None = None  # from the first query to the answer; None: nothing was asked
     attempts: tuple[Attempt, ...] = ()  # the tries, for people; none for literals
 
     @property
@@ -128,14 +130,18 @@ def validity_of(failure: Failure | None) -> Validity:
 def join_answers(answers: tuple[str, ...]) -> str | None:
     """All addresses or records, sorted, separated by a space; None when there are none.
 
-    What does not fit whole is left out: half an address would be another address.
+    What does not fit whole is left out, for half an address would be another address, and a last
+    " …" says so.
     """
     text = ""
+    cut = False
     for answer in sorted(answers):
-        if len(text) + len(answer) >= ANSWERS_CHARS_MAX:
-            break
-        text = f"{text} {answer}" if text else answer
-    return text or None
+        longer = f"{text} {answer}" if text else answer
+        if len(longer) + len(ANSWERS_CUT) > ANSWERS_CHARS_MAX:
+            cut = True
+        else:
+            text = longer
+    return f"{text}{ANSWERS_CUT}".lstrip() if cut else text or None
 
 
 def blank_row(check: Check, *, resolved: Resolved | None = None) -> Result:

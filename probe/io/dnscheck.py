@@ -57,7 +57,7 @@ async def run_dns(check: Check, box: Toolbox) -> Outcome:
     answer = await ask(question, whom.servers)
     total_us = round((trio.current_time() - started) * 1e6)
     if isinstance(answer, Refusal):
-        outcome = _unanswered(check, answer, whom.servers)
+        outcome = _unanswered(check, answer)
     else:
         outcome = _answered(check, box, answer, total_us=total_us)
     last = outcome.attempts[-1]
@@ -81,14 +81,19 @@ async def _whom(check: Check, box: Toolbox) -> _Whom | Outcome:
 
 
 async def _of_the_zone(check: Check, box: Toolbox) -> _Whom | Outcome:
-    """The one server of the zone whose turn it is in this slot."""
+    """The one server of the zone whose turn it is in this slot, of those that the policy allows now."""
     until = trio.current_time() + check.timeout_s * _SEARCH_SHARE
     found = await find_servers(check, box, deadline=until)
     delegation = found.delegation
     if delegation is None:
         outcome = not_run(check, reason=Reason.UNSUPPORTED, why=found.why_none)
         return replace(outcome, attempts=(*found.attempts, *outcome.attempts))
-    server = delegation.turn(box.turn(check))
+    reasons = {server: box.why_barred(server.address) for server in delegation.servers}
+    allowed = tuple(server for server, why in reasons.items() if why is None)
+    if not allowed:
+        why = next(iter(reasons.values())) or ""
+        return refused(check, barred(check, why), attempts=found.attempts)
+    server = replace(delegation, servers=allowed).turn(box.turn(check))
     whom = _Whom(
         servers=(Endpoint(server.address, check.port or DNS_PORT),),
         who=f"{server.name}, one of {len(delegation.servers)} for {delegation.zone}",
@@ -108,9 +113,10 @@ def _within_rate(check: Check, box: Toolbox, whom: _Whom) -> _Whom | Outcome:
 # --- What to say of it ----------------------------------------------------------------------------
 
 
-def _unanswered(check: Check, refusal: Refusal, servers: Sequence[Endpoint]) -> Outcome:
+def _unanswered(check: Check, refusal: Refusal) -> Outcome:
     outcome = refused(check, refusal)
-    asked = servers[-1] if refusal.retransmits else servers[0]
+    asked = refusal.server
+    assert asked is not None, "a question was put to some server"
     row = changed(outcome.result, address=asked.address, port=asked.port)
     return replace(outcome, result=row)
 
@@ -130,11 +136,11 @@ def _answered(check: Check, box: Toolbox, answer: Answer, *, total_us: int) -> O
         failure=None if failed is None else failed.failure,
         sent=1,
         lost=0 if failed is None else 1,
-        retransmits=answer.tries - 1,
+        retransmits=answer.retransmits,
         rtt_us_min=answer.rtt_us,
         rtt_us_median=answer.rtt_us,
         rtt_us_max=answer.rtt_us,
-        resolve_us=answer.rtt_us,
+        resolve_us=answer.waited_us,
         total_us=total_us,
         stamp_source=answer.stamp_source,
         dns_rcode=answer.reply.rcode,

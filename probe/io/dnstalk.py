@@ -2,7 +2,8 @@
 
 What makes a reply ours is its sender (the socket is connected: the kernel passes on nothing from
 anybody else), its identifier and its question. Whatever else arrives is passed over and counted:
-who wants to forge an answer has to guess, and a guess must not end the wait for the real one.
+who wants to forge an answer has to guess, and a guess must not end the wait for the real one. A
+complaint without the question, or bytes that cannot be read, count only where nothing better comes.
 
 Source: RFC 1035 section 4.2, RFC 7766 (TCP), RFC 5452 (what makes a reply ours).
 """
@@ -78,6 +79,8 @@ class Heard:
     trouble: Classified | None = None
     detail: str = ""
     icmp: IcmpError | None = None
+    sent_at: float | None = None  # the query that was answered left, on trio's clock
+    is_doubtful: bool = False  # whoever guessed the identifier could have sent it
 
     @property
     def flags(self) -> str | None:
@@ -101,6 +104,7 @@ class Conversation:
     server: Endpoint
     sock: socket.socket
     sent: list[_Sent] = field(default_factory=list)
+    doubtful: Heard | None = None  # the first reply that may be a stranger's
     passed_over: int = 0  # datagrams that answer nothing that we asked
 
 
@@ -126,24 +130,34 @@ def send(conversation: Conversation, question: Question, *, edns: bool) -> None:
     conversation.sent.append(sent)
 
 
-async def hear(conversation: Conversation, until: float) -> Heard:
+async def hear(conversation: Conversation, until: float, *, deadline: float) -> Heard:
     """The first reply that is ours, or what went wrong, or silence.
 
-    After `until` the socket is looked at once more: what arrived in time counts though our loop was
-    late to see it.
+    After `until` the socket is looked at once more: what arrived by the deadline counts though our
+    loop was late to see it, and what arrived later does not. A reply that is malformed or does not
+    repeat the question counts only where no better one comes.
     """
+    conversation.doubtful = None
     heard = None
     before = conversation.passed_over
     with trio.move_on_at(until):
         while heard is None:
             await trio.lowlevel.wait_readable(conversation.sock)
             heard = _take(conversation)
-    heard = heard or _take(conversation) or network_trouble(conversation.server, None)
+    heard = heard or _take(conversation) or conversation.doubtful
+    if heard is None or _is_late(heard, deadline):
+        heard = network_trouble(conversation.server, None)
     passed_over = conversation.passed_over - before
     if not passed_over:
         return heard
     strangers = f"{passed_over} datagrams passed over: their identifier or question is not ours"
     return replace(heard, detail=f"{heard.detail}; {strangers}" if heard.detail else strangers)
+
+
+def _is_late(heard: Heard, deadline: float) -> bool:
+    if heard.sent_at is None or heard.rtt_us is None:
+        return False
+    return heard.rtt_us > (deadline - heard.sent_at) * 1e6
 
 
 def _take(conversation: Conversation) -> Heard | None:
@@ -159,8 +173,11 @@ def _take(conversation: Conversation) -> Heard | None:
             icmp = errqueue.take_icmp(conversation.sock)
             return network_trouble(conversation.server, error.errno, icmp=icmp)
         heard = _read(conversation, wire, stamps.read_stamp(ancillary))
-        if heard is not None:
+        if heard is not None and not heard.is_doubtful:
             return heard
+        if heard is not None:
+            conversation.doubtful = conversation.doubtful or heard
+            continue
         conversation.passed_over += 1
 
 
@@ -169,13 +186,20 @@ def _read(conversation: Conversation, wire: bytes, stamp_ns: int | None) -> Hear
         try:
             reply = read_reply(wire, sent.query)
         except DnsFormError as error:
-            return _malformed(error)
+            return replace(_malformed(error), is_doubtful=True)
         if reply is not None:
             elapsed_us = round((trio.current_time() - sent.sent_at) * 1e6)
             rtt_us, clock = stamps.round_trip(
                 sent_ns=sent.sent_ns, stamp_ns=stamp_ns, elapsed_us=elapsed_us
             )
-            return Heard(reply=reply, query=sent.query, rtt_us=rtt_us, stamp_source=clock)
+            return Heard(
+                reply=reply,
+                query=sent.query,
+                sent_at=sent.sent_at,
+                rtt_us=rtt_us,
+                stamp_source=clock,
+                is_doubtful=not reply.repeats_question,
+            )
     return None
 
 

@@ -28,6 +28,9 @@ ADDRESS_POLICY: Final = "not run: address policy"
 NONE_REMEMBERED: Final = (
     "no address is remembered from the last 24 h but those that the name has now"
 )
+# A slow resolver must not eat the time of the target: what is left has to be enough to call a silent
+# target silent.
+_RESOLVE_SHARE: Final = 0.5
 # To look at the name once more is the lesser part of contacting where it led before.
 _LOOK_UP_SHARE: Final = 0.4
 
@@ -36,7 +39,8 @@ async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | 
     """The address to contact now, allowed by the policy; or why there is none.
 
     Literals and pinned addresses pass through without a question. A name that leads to nothing but
-    barred addresses gives a `Refusal` with `reason` policy and the answers kept.
+    barred addresses gives a `Refusal` with `reason` policy and the answers kept. No answer within
+    half of the time that is left is `dns_timeout`.
     """
     literal = parse_address(check.host if check.pinned is None else check.pinned)
     if literal is not None:
@@ -45,8 +49,14 @@ async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | 
         return barred(check, f"pinned is {check.pinned!r}, which is no address")
     if check.control is Control.REMEMBERED:
         return await _recall(check, box, deadline=deadline)
-    found = await _look_up(check, box, deadline=deadline)
+    found = await _look_up(check, box, deadline=_within(deadline, _RESOLVE_SHARE))
     return found if isinstance(found, Refusal) else _choose(check, box, found)
+
+
+def _within(deadline: float, share: float) -> float:
+    """When this share of the time that is left is over, on trio's clock."""
+    now = trio.current_time()
+    return now + (deadline - now) * share
 
 
 async def _look_up(check: Check, box: Toolbox, *, deadline: float) -> Resolved | Refusal:
@@ -76,8 +86,7 @@ async def _recall(check: Check, box: Toolbox, *, deadline: float) -> Resolved | 
 
     Where the name does not resolve now, that is no failure of this check but a fact beside it.
     """
-    now = trio.current_time()
-    looked_up = await _look_up(check, box, deadline=now + (deadline - now) * _LOOK_UP_SHARE)
+    looked_up = await _look_up(check, box, deadline=_within(deadline, _LOOK_UP_SHARE))
     found = _unresolved(looked_up) if isinstance(looked_up, Refusal) else looked_up
     known = box.memory.recall(
         check.host, family=check.family, now_us=box.wall(), but=found.addresses
@@ -111,8 +120,7 @@ def _resolved(answer: Answer) -> Resolved:
         ttl_s=answer.reply.ttl_s,
         rcode=answer.reply.rcode,
         dns_flags=answer.flags,
-        resolve_us=answer.rtt_us,
-        retransmits=answer.tries - 1,
+        resolve_us=answer.waited_us,
         attempts=answer.attempts,
     )
 
@@ -141,11 +149,11 @@ def refusal_by(
         attempt=attempt,
         earlier=answer.attempts[:-1],
         failure=decided.failure,
-        retransmits=answer.tries - 1,
+        retransmits=answer.retransmits,
         dns_rcode=reply.rcode,
         dns_flags=answer.flags,
         dns_ttl_s=reply.ttl_s,
-        resolve_us=answer.rtt_us,
+        resolve_us=answer.waited_us,
         answers=reply.values,
     )
 

@@ -237,3 +237,15 @@ async def test_a_slow_search_leaves_the_server_its_time() -> None:
         row = (await here.run(timeout_s=0.4)).result
     assert row.reason is Reason.UNSUPPORTED
     assert trio.current_time() - started < 0.4
+
+
+async def test_a_kept_list_is_judged_anew_before_each_contact() -> None:
+    """A server that the policy bars since the search is not asked, the others are."""
+    async with world(GOOD, GOOD, GOOD) as here:
+        await here.run()
+        async with loopback_box(allow_networks=()) as strict:
+            barred = replace(strict, delegations=here.box.delegations)
+            outcome = await replace(here, box=barred).run(slot=1)
+        asked = sum(len(server.udp_queries) for server in here.servers.values())
+    assert (outcome.result.state, outcome.result.reason) == (State.NOT_RUN, Reason.POLICY)
+    assert asked == 1

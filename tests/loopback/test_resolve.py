@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -165,3 +166,33 @@ async def test_a_failed_resolution_is_a_step_of_its_own(
     assert (row.operation, row.failure, row.dns_rcode) == (Operation.RESOLVE, failure, rcode)
     assert (row.state, row.sent, row.lost, row.address) == (State.MEASURED, 1, 1, None)
     assert row.validity is Validity.OK
+
+
+@pytest.mark.parametrize("kind", [Kind.ICMP, Kind.TCP, Kind.TLS, Kind.HTTP, Kind.TRACE])
+async def test_a_silent_resolver_never_blames_the_target(kind: Kind) -> None:
+    """Resolution gives up within its share of the timeout and says so, whatever the kind."""
+    async with dns_server(silence) as server, loopback_box(resolvers=(server.endpoint,)) as box:
+        started = trio.current_time()
+        port = None if kind in {Kind.ICMP, Kind.TRACE} else 1
+        asked = check(kind, host=NAME, port=port, timeout_s=0.4)
+        row = (await run_check(asked, box)).result
+        took_s = trio.current_time() - started
+    assert (row.operation, row.failure) == (Operation.RESOLVE, Failure.DNS_TIMEOUT)
+    assert took_s < 0.35
+
+
+async def test_a_lost_query_shows_in_the_times_of_the_row() -> None:
+    """The wait for the second query's answer is in `resolve_us` and in `total_us`."""
+
+    def second(query: bytes, number: int) -> Sequence[bytes]:
+        return HERE(query, number) if number > 1 else ()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    async with dns_server(second) as server, loopback_box(resolvers=(server.endpoint,)) as box:
+        row = (await run_check(check(host=NAME, port=port, timeout_s=1.0), box)).result
+    await listeners[0].aclose()
+    assert (row.failure, row.retransmits) == (None, 0)
+    assert row.resolve_us is not None
+    assert row.total_us is not None
+    assert 150_000 < row.resolve_us <= row.total_us

@@ -140,12 +140,20 @@ def test_a_literal_has_no_answers() -> None:
 
 
 def test_too_many_answers_are_cut_between_two() -> None:
-    """Half an address would be another address."""
+    """Half an address would be another address; a last sign says that some are missing."""
     answers = tuple(f"192.0.{high}.{low}" for high in range(2) for low in range(200))
     text = join_answers(answers)
     assert text is not None
     assert ANSWERS_CHARS_MAX - 20 < len(text) <= ANSWERS_CHARS_MAX
-    assert set(text.split(" ")) < set(answers)
+    *whole, sign = text.split(" ")
+    assert set(whole) < set(answers)
+    assert sign == "…"
+
+
+def test_an_answer_too_long_hides_no_other() -> None:
+    """What fits is kept though what comes before it does not; the sign alone stands for nothing."""
+    assert join_answers(("a" * ANSWERS_CHARS_MAX, "b")) == "b …"
+    assert join_answers(("a" * ANSWERS_CHARS_MAX,)) == "…"
 
 
 @given(st.lists(st.ip_addresses().map(str), max_size=20))
