@@ -84,6 +84,8 @@ def _why_no_http(check: Check) -> str | None:
         return f"http_versions is {given}; it must be some of {', '.join(HTTP_VERSIONS)}"
     if check.expect_sha256 is not None and not _HASH.fullmatch(check.expect_sha256):
         return f"expect_sha256 is {check.expect_sha256!r}; it must be hex in lower case"
+    if check.method == "HEAD" and (check.expect_body, check.expect_sha256) != (None, None):
+        return "a HEAD has no body for expect_body or expect_sha256; use method GET"
     return None
 
 

@@ -21,6 +21,9 @@ from proto.model import Check, Control, Failure
 METHODS: Final = ("GET", "HEAD")
 # The headers come from strangers: what is kept of them is short and printable.
 LOCATION_CHARS_MAX = 512
+# Encoding a name and joining a URL take time with the square of their length: both are bounded first.
+REDIRECT_CHARS_MAX = 2048
+NAME_CHARS_MAX = 253
 # How much of a body a detail quotes: the beginning of a page tells people which page it is.
 QUOTED_CHARS_MAX = 60
 # Long enough for a name, a version and where to complain.
@@ -225,6 +228,8 @@ def ascii_name(host: str) -> str:
     Raises:
         ValueError: it is no name; the text says why.
     """
+    if len(host.rstrip(".")) > NAME_CHARS_MAX:
+        raise ValueError(f"it is longer than {NAME_CHARS_MAX} characters")
     name = host.encode("idna").decode("ascii").rstrip(".").lower()
     if not _HOST.fullmatch(name):
         raise ValueError("it has characters that no name or address has")
@@ -266,6 +271,8 @@ def redirect_check(check: Check, location: str) -> Check:
     Raises:
         ValueError: `location` is no place an http check can go to; the text says why.
     """
+    if len(location) > REDIRECT_CHARS_MAX:
+        raise ValueError(f"redirect of {len(location)} characters, beyond {REDIRECT_CHARS_MAX}")
     parts = urlsplit(urljoin(url_of(check), location))
     if parts.scheme not in _PORTS:
         raise ValueError(f"redirect to scheme {parts.scheme!r}")

@@ -24,7 +24,7 @@ from h2.events import (
     StreamEnded,
     StreamReset,
 )
-from h2.exceptions import ProtocolError
+from h2.exceptions import InvalidBodyLengthError, ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from probe.core.httpfacts import METHODS, Reply, Request
@@ -157,9 +157,18 @@ class Http2Exchange:
             return self._heed_goaway(frame[_HEAD_BYTES:])
         try:
             events = self._connection.receive_data(frame)
+        except InvalidBodyLengthError as error:
+            return self._heed_length(error)
         except ProtocolError as error:
             raise MalformedError(_words(error)) from error
         return all(self._heed(event) for event in events)
+
+    def _heed_length(self, error: InvalidBodyLengthError) -> bool:
+        """A body that ends before its announced length is cut; one beyond it is no HTTP/2."""
+        if error.actual_length > error.expected_length:
+            raise MalformedError(_words(error)) from error
+        self._cut_by = f"END_STREAM after {error.actual_length} of {error.expected_length} bytes"
+        return False
 
     def _heed_goaway(self, payload: bytes) -> bool:
         """A polite one covers our stream and changes nothing; any other is the end of the reply."""

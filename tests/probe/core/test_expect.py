@@ -56,6 +56,8 @@ def test_a_check_may_name_its_server() -> None:
         (Kind.HTTP, {"http_versions": ("1.1", "3")}, "http_versions is 1.1, 3; it must be some of"),
         (Kind.TLS, {"http_versions": ()}, "http_versions is empty; it must be some of 1.1, 2"),
         (Kind.HTTP, {"expect_sha256": "0G"}, "expect_sha256 is '0G'; it must be hex"),
+        (Kind.HTTP, {"method": "HEAD", "expect_body": "ok"}, "a HEAD has no body"),
+        (Kind.HTTP, {"method": "HEAD", "expect_sha256": "00"}, "use method GET"),
         (Kind.HTTP, {"expect_sha256": "0" * 65}, "expect_sha256"),
         (Kind.DNS, {"host": "a" * 64}, "host: label"),
         (Kind.DNS, {"host": "x.test", "qtype": "MX"}, "qtype is 'MX'; it must be one of A, NS"),

@@ -258,6 +258,19 @@ def test_redirect_that_leads_nowhere(location: str, text: str) -> None:
     assert text in str(way)
 
 
+@pytest.mark.parametrize("location", ["/" + "a" * 2048, "https://" + "a." * 127 + "test/"])
+def test_redirects_are_bounded_before_they_are_read(location: str) -> None:
+    """No header of a stranger's keeps the loop busy: a long one is refused by its length."""
+    found = way_on(check(follow_redirects=1), reply(302, location=location), hops_before=0)
+    if isinstance(found, Check):
+        assert (
+            why_not_asked(found)
+            == f"host {found.host!r} is no name: it is longer than 253 characters"
+        )
+    else:
+        assert found == "redirect of 2049 characters, beyond 2048"
+
+
 def test_redirects_that_are_answers() -> None:
     """An expected 3xx, one that need not be followed, and no redirect at all end the chain."""
     moved = reply(302, location="/a")

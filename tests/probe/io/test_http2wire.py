@@ -207,7 +207,7 @@ OVERSIZED = headers(*((f"x-{n}", "v" * 100) for n in range(700)))
         (hello() + frame(http2.WINDOW_UPDATE, bytes(4)), "."),
         (hello() + headers(status="2x0") + data(b""), "status"),
         (hello() + headers(("Upper", "case")), "."),
-        (hello() + headers(("content-length", "9")) + data(b"abc"), "."),
+        (hello() + headers(("content-length", "2")) + data(b"abc"), "Expected 2"),
         (hello() + frame(http2.GOAWAY, b"abc"), "."),
         (hello() + frame(http2.PING, b"12345678") * FRAMES_MAX, "more than 4096 frames"),
         (hello() + headers() + data(b"", flags=0) * FRAMES_MAX, "more than 4096 frames"),
@@ -263,3 +263,10 @@ def test_no_bytes_break_the_reader(pieces: list[bytes]) -> None:
     with contextlib.suppress(MalformedError):
         got = read(hello(), *(piece for piece in pieces if piece), b"", cap_bytes=2)
         assert len(got.body) <= 2
+
+
+def test_a_short_body_keeps_its_status() -> None:
+    """END_STREAM before the announced length cuts the body; the status that came still stands."""
+    found = read(hello(), headers(("content-length", "9"), status="503"), data(b"abc"))
+    assert (found.status, found.complete) == (503, False)
+    assert found.cut_by == "END_STREAM after 3 of 9 bytes"
