@@ -11,6 +11,7 @@ import trio
 
 from probe.core.address import is_inside, parse_address, parse_networks
 from probe.core.expect import why_impossible
+from probe.core.limits import TRACES_MAX
 from probe.core.outcome import Attempt, Outcome, Refusal, first_operation, not_run, refused
 from probe.core.rows import changed
 from probe.io import stamps
@@ -18,7 +19,7 @@ from probe.io.box import Toolbox, ToolboxSettings, WallClock
 from probe.io.dnscheck import run_dns
 from probe.io.http import run_http
 from probe.io.icmp import Pinger
-from probe.io.icmpsocket import IcmpUnavailable
+from probe.io.icmpsocket import EchoSocket, IcmpUnavailable, open_echo_socket
 from probe.io.resolvers import Resolvers
 from probe.io.runners import run_icmp, run_tcp
 from probe.io.tls import run_tls, verifying_context
@@ -82,6 +83,7 @@ async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIt
                     resolvers=resolvers,
                     pingers=pingers,
                     without_icmp=without_icmp,
+                    trace_sockets=_open_trace_sockets(settings, pingers, stack),
                     stamps_warm=warm,
                     families=families_present(),
                 )
@@ -101,8 +103,7 @@ def _open_pingers(
     pingers: dict[int, Pinger] = {}
     without: dict[int, str] = {}
     for family in (4, 6):
-        source = settings.source_address
-        mine = source if source is not None and (":" in source) == (family == 6) else None
+        mine = _source_of(settings, family)
         try:
             pingers[family] = Pinger(family, source=mine, tx_stamps=settings.tx_stamps)
         except IcmpUnavailable as error:
@@ -110,6 +111,28 @@ def _open_pingers(
         else:
             stack.callback(pingers[family].close)
     return pingers, without
+
+
+def _open_trace_sockets(
+    settings: ToolboxSettings, pingers: Mapping[int, Pinger], stack: ExitStack
+) -> dict[int, list[EchoSocket]]:
+    """Where only raw sockets open, one for each trace that may run at once."""
+    found: dict[int, list[EchoSocket]] = {}
+    for family, pinger in pingers.items():
+        for _ in range(TRACES_MAX if pinger.is_raw else 0):
+            try:
+                sock = open_echo_socket(family, source=_source_of(settings, family))
+            except IcmpUnavailable:
+                break  # out of something just now: fewer traces at once
+            stack.callback(sock.close)
+            sock.rest()
+            found.setdefault(family, []).append(sock)
+    return found
+
+
+def _source_of(settings: ToolboxSettings, family: int) -> str | None:
+    source = settings.source_address
+    return source if source is not None and (":" in source) == (family == 6) else None
 
 
 async def _warm_stamps(stack: ExitStack) -> bool:

@@ -12,6 +12,7 @@ from probe.core.copies import copier
 from probe.core.memory import AddressMemory
 from probe.core.zone import Delegations
 from probe.io.icmp import Pinger
+from probe.io.icmpsocket import EchoSocket
 from probe.io.resolvers import Resolvers
 from probe.io.ways import own_address
 from proto.model import Check
@@ -51,6 +52,9 @@ class Toolbox:
     resolvers: Resolvers
     pingers: dict[int, Pinger]  # by family; one that is missing has its reason in `without_icmp`
     without_icmp: dict[int, str]
+    # By family, for traces to take and put back: raw ones, which cannot be opened once the right to
+    # is given up. Where datagram sockets open each trace has its own.
+    trace_sockets: dict[int, list[EchoSocket]]
     stamps_warm: bool  # False: the kernel gives no honest receive stamps here
     families: set[int]  # families with an address here; one once seen stays
     slot_at_us: int | None = None  # of the run this is handed to; None: a person asked, just now

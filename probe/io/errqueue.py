@@ -55,6 +55,14 @@ def switch_on(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
 
 
+def switch_off(sock: socket.socket) -> None:
+    """Have nothing queued on this socket, and forget what was."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 0)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 0)
+
+
 def take(sock: socket.socket) -> QueuedError | None:
     """The oldest queued error; None when the queue is empty."""
     while True:

@@ -15,11 +15,12 @@ Source: icmp(7), raw(7), socket(7); Linux net/ipv4/ping.c, net/ipv4/raw.c.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -42,8 +43,21 @@ _MEMINFO = struct.Struct("=9I")
 _DROPS: Final = 8
 
 
+_PASSING: Final = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL),
+}
+"""Why a socket that this machine lets us open cannot be opened now."""
+
+
 class IcmpUnavailable(Exception):  # noqa: N818 - it names a state of this machine, not a bug
-    """This machine lets us open no ICMP socket; the text says why and how to repair it."""
+    """This machine lets us open no ICMP socket; the text says why and how to repair it.
+
+    With an `errno` it lacks something just now; without, it never lets us.
+    """
+
+    def __init__(self, text: str, *, errno: int | None = None) -> None:
+        super().__init__(text)
+        self.errno = errno
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +74,17 @@ class EchoSocket:
     def is_raw(self) -> bool:
         """Opened by CAP_NET_RAW, where the group range leaves us out."""
         return self.ident is not None
+
+    def rest(self) -> None:
+        """Queue nothing until it is renewed: a raw socket is told of the errors of all others."""
+        errqueue.switch_off(self.sock)
+
+    def renewed(self) -> EchoSocket:
+        """A raw socket that rested, under another identifier: what comes for the old one is nobody's."""
+        ident = _an_ident()
+        _attach(self.sock, only_replies_to(ident, self.family))
+        errqueue.switch_on(self.sock)
+        return replace(self, ident=ident)
 
     def close(self) -> None:
         """Give it back."""
@@ -90,7 +115,7 @@ def open_echo_socket(
     owner = _make(family, source, privileged=False)
     if owner is None:
         owner = _make(family, source, privileged=True)
-        ident = 1 + secrets.randbelow(IDENTS - 1)
+        ident = _an_ident()
     if owner is None:
         raise IcmpUnavailable(_permission_text())
     sock: socket.socket = owner.sock
@@ -108,6 +133,10 @@ def open_echo_socket(
     )
 
 
+def _an_ident() -> int:
+    return 1 + secrets.randbelow(IDENTS - 1)
+
+
 def _make(
     family: int, source: str | None, *, privileged: bool
 ) -> ICMPv4Socket | ICMPv6Socket | None:
@@ -117,10 +146,18 @@ def _make(
         return kind(address=source, privileged=privileged)
     except SocketPermissionError:
         return None
-    except SocketAddressError:
-        raise IcmpUnavailable(f"source address {source} is not one of this machine") from None
+    except SocketAddressError as error:
+        text = f"source address {source} is not one of this machine"
+        raise IcmpUnavailable(text, errno=_passing(error)) from None
     except ICMPSocketError as error:
-        raise IcmpUnavailable(f"no ICMP socket for IPv{family}: {error}") from None
+        text = f"no ICMP socket for IPv{family}: {error}"
+        raise IcmpUnavailable(text, errno=_passing(error)) from None
+
+
+def _passing(error: Exception) -> int | None:
+    """The errno behind an error of icmplib, if it may be gone the next time."""
+    cause = error.__context__
+    return cause.errno if isinstance(cause, OSError) and cause.errno in _PASSING else None
 
 
 def _stamp(sock: socket.socket, *, tx_stamps: bool) -> bool:

@@ -13,7 +13,8 @@ So a trace by TCP sends at most `max_hops * packets` SYNs and three more for eac
 this machine wakes us late one more for each of the WINDOW connections that wait just then. A target
 that accepted gets the end of the handshake and a reset, in place of a farewell that is repeated.
 
-Where only a raw socket is permitted (CAP_NET_RAW) it takes the datagram socket's place.
+Where only a raw socket is permitted (CAP_NET_RAW) it takes the datagram socket's place. Raw ones are
+opened with the toolbox, because the right to open them is given up, and go from trace to trace.
 
 Source: ip(7), section IP_RECVERR; icmp(7); tcp(7); Linux tcp_syn_linear_timeouts (ip-sysctl).
 """
@@ -37,7 +38,7 @@ from probe.core.outcome import Outcome, Refusal, Resolved, not_run, refused
 from probe.core.trace import Aim, Answer, Course, Packet
 from probe.io import errqueue, stamps
 from probe.io.box import Toolbox
-from probe.io.icmpsocket import IcmpUnavailable, open_echo_socket
+from probe.io.icmpsocket import EchoSocket, IcmpUnavailable, open_echo_socket
 from probe.io.resolve import resolve
 from probe.io.tcp import prepare, tcp_info
 from probe.io.ways import way_to
@@ -109,16 +110,19 @@ async def run_trace(check: Check, box: Toolbox) -> Outcome:
         course.answered(packet, answer)
         changed.ring()
 
-    source = box.source_for(resolved.address)
     try:
-        wire = _wire(check, course, source, tell)
+        wire = _wire(check, course, box, tell)
     except IcmpUnavailable as error:
-        return not_run(check, reason=Reason.UNSUPPORTED, why=str(error))
-    try:
-        with trio.move_on_at(deadline):
-            await _travel(course, wire, changed)
-    finally:
-        wire.close()
+        first = course.take(trio.current_time())
+        if error.errno is None or first is None:
+            return not_run(check, reason=Reason.UNSUPPORTED, why=str(error))
+        course.fail(first, error.errno)
+    else:
+        try:
+            with trio.move_on_at(deadline):
+                await _travel(course, wire, changed)
+        finally:
+            wire.close()
     now_s = trio.current_time()
     return course.outcome(check, resolved, now_s=now_s, total_us=round((now_s - started) * 1e6))
 
@@ -169,10 +173,12 @@ async def _travel(course: Course, wire: _Wire, changed: _Bell) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _wire(check: Check, course: Course, source: str | None, tell: Tell) -> _Wire:
+def _wire(check: Check, course: Course, box: Toolbox, tell: Tell) -> _Wire:
     """Raises IcmpUnavailable where this machine lets us open no ICMP socket."""
+    source = box.source_for(course.aim.address)
     if check.port is None:
-        return _Echoes(course.aim, check.family, source, tell)
+        shelf = box.trace_sockets.get(check.family, [])
+        return _Echoes(course.aim, check.family, source, shelf, tell)
     return _Connections(course, check.family, check.port, source, tell)
 
 
@@ -180,15 +186,20 @@ def _wire(check: Check, course: Course, source: str | None, tell: Tell) -> _Wire
 
 
 class _Echoes:
-    """Echo requests over one socket."""
+    """Echo requests over one socket: from the shelf, if any lies there, and then put back."""
 
-    def __init__(self, aim: Aim, family: int, source: str | None, tell: Tell) -> None:
+    def __init__(
+        self, aim: Aim, family: int, source: str | None, shelf: list[EchoSocket], tell: Tell
+    ) -> None:
         self._address = aim.address
         self._family = family
         self._tell = tell
         self._secret = secrets.token_bytes(TOKEN_BYTES - 2)
         self._sent: dict[int, _Sent] = {}
-        self._echo_socket = open_echo_socket(family, source=source)
+        self._shelf = shelf or None
+        self._echo_socket = (
+            shelf.pop().renewed() if shelf else open_echo_socket(family, source=source)
+        )
         self._sock = self._echo_socket.sock
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -196,7 +207,11 @@ class _Echoes:
 
     def close(self) -> None:
         self._drain()
-        self._echo_socket.close()
+        if self._shelf is None:
+            self._echo_socket.close()
+        else:
+            self._echo_socket.rest()
+            self._shelf.append(self._echo_socket)
 
     def send(self, packet: Packet) -> int | None:
         seq = packet.ttl << 4 | packet.number

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 import trio
 
+from probe.core.limits import TRACES_MAX
 from probe.io.box import Toolbox
 from probe.io.icmp import Pinger
 from probe.io.trace import run_trace
@@ -43,21 +44,30 @@ async def answered() -> Row:
         return {**await both(box), "raw": [box.pingers[family].is_raw for family in (4, 6)]}
 
 
+async def _way(box: Toolbox, host: str) -> Row:
+    family = 6 if ":" in host else 4
+    one = check(Kind.TRACE, host=host, family=family, timeout_s=2.0)
+    row = (await run_check(one, box)).result
+    return {
+        "failure": row.failure,
+        "stamp_source": row.stamp_source,
+        "hops": [[hop.ttl, hop.router] for hop in row.hops if hop.rtt_us is not None],
+    }
+
+
 async def traced() -> Row:
     """The way to the target by ICMP, in both families at once and beside echoes of other checks."""
-
-    async def way(host: str) -> Row:
-        family = 6 if ":" in host else 4
-        one = check(Kind.TRACE, host=host, family=family, timeout_s=2.0)
-        row = (await run_check(one, box)).result
-        return {
-            "failure": row.failure,
-            "stamp_source": row.stamp_source,
-            "hops": [[hop.ttl, hop.router] for hop in row.hops if hop.rtt_us is not None],
-        }
-
     async with scene() as box:
-        return await told_at_once(icmp4=way(TARGET), icmp6=way(TARGET6), echo=icmp(box))
+        return await told_at_once(icmp4=_way(box, TARGET), icmp6=_way(box, TARGET6), echo=icmp(box))
+
+
+async def traced_without_the_right() -> Row:
+    """Its sockets are open, the right to open raw ones is given up: traces at once, and one more."""
+    async with scene() as box:
+        give_up_raw_sockets()
+        at_once = {str(number): _way(box, TARGET) for number in range(TRACES_MAX)}
+        first = await told_at_once(**at_once, icmp6=_way(box, TARGET6))
+        return {**first, "more": await _way(box, TARGET), "more6": await _way(box, TARGET6)}
 
 
 async def stamped_both_ways() -> Row:
@@ -303,7 +313,8 @@ async def _late_trace(box: Toolbox) -> Row:
 ECHO_STORIES: Final[dict[str, Callable[[], Awaitable[Row]]]] = {
     story.__name__: story
     for story in (
-        *(answered, traced, stamped_both_ways, refused, beside_strangers, partial_loss, poisoned),
+        *(answered, traced, traced_without_the_right, stamped_both_ways, refused),
+        *(beside_strangers, partial_loss, poisoned),
         *(stalled, overflowing, answered_twice, answered_late, cancelled, without_rights),
     )
 }

@@ -50,6 +50,16 @@ def test_a_trace_by_icmp_takes_either_kind_of_socket(tell: Tell) -> None:
         assert found[name]["hops"] == hops
 
 
+def test_a_trace_by_icmp_runs_after_rights_were_given_up(tell: Tell) -> None:
+    """As many at once as may, and others after them: every packet is answered, each by its own."""
+    found = tell("traced_without_the_right")
+    for name, way in found.items():
+        routers = (ROUTER6, TARGET6) if "6" in name else (ROUTER, TARGET)
+        assert way["failure"] is None, name
+        hops = [[ttl, router] for ttl, router in enumerate(routers, start=1) for _ in range(3)]
+        assert way["hops"] == hops, name
+
+
 def test_sends_are_stamped_where_the_operator_asks(tell: Tell) -> None:
     """Both ends of the round trip are the kernel's, and stay so after sends that were refused."""
     found = tell("stamped_both_ways")

@@ -82,6 +82,24 @@ async def test_without_descriptors_a_trace_is_a_local_failure() -> None:
     assert row.failure is Failure.LOCAL_NO_BUFFER
 
 
+async def test_an_icmp_socket_that_cannot_be_opened_now_is_a_local_failure() -> None:
+    """Out of descriptors, or its source address gone: the machine is able to trace, just not now."""
+    async with loopback_box() as open_box:
+        if 4 in open_box.without_icmp:
+            pytest.skip(open_box.without_icmp[4])
+        box = replace(open_box, trace_sockets={})
+        gone = replace(box, settings=replace(box.settings, source_address="192.0.2.1"))
+        row = (await run_trace(check(Kind.TRACE), gone)).result
+        assert (row.state, row.failure) == (State.MEASURED, Failure.LOCAL_NO_PORT)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            row = (await run_trace(check(Kind.TRACE), box)).result
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (row.failure, row.validity) == (Failure.LOCAL_NO_BUFFER, Validity.PROBE_FAULT)
+
+
 async def test_a_machine_without_icmp_rights_cannot_trace_by_icmp() -> None:
     """It says so as for a ping; a trace to a port needs no rights."""
     async with loopback_box() as box:
