@@ -24,6 +24,9 @@ SERVERS_MAX: Final = 13
 ADDRESSES_MAX: Final = 4
 """Addresses of one name server that are looked at; one is usual."""
 
+LEVELS_MAX: Final = 8
+"""Names that are asked for name servers in one search; a name of the web has three or four above it."""
+
 FRESH_S: Final = (60, 6 * 3600)
 """A list is kept no shorter and no longer, whatever its time to live: neither a search in each slot
 nor servers that moved yesterday."""
@@ -68,10 +71,11 @@ class Delegation:
 class Delegations:
     """What was found, by name and family; the least recently found is forgotten first."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_failed", "_kept")
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, int], Delegation] = {}
+        self._failed: dict[tuple[str, int], tuple[str, int]] = {}
 
     def keep(self, name: str, family: int, found: Delegation) -> None:
         """Remember a search that went well."""
@@ -80,6 +84,18 @@ class Delegations:
         if len(self._kept) > NAMES_MAX:
             del self._kept[next(iter(self._kept))]
 
+    def fail(self, name: str, family: int, why: str, *, now_us: int) -> None:
+        """Remember for a minute that a search found nothing, and why."""
+        self._failed.pop((name, family), None)
+        self._failed[name, family] = (why, now_us)
+        if len(self._failed) > NAMES_MAX:
+            del self._failed[next(iter(self._failed))]
+
+    def why_none(self, name: str, family: int, *, now_us: int) -> str | None:
+        """Why a search within the last minute found nothing; None: there was none such."""
+        why, failed_at_us = self._failed.get((name, family), (None, 0))
+        return why if 0 <= now_us - failed_at_us < FRESH_S[0] * _US else None
+
     def of(self, name: str, family: int, *, now_us: int) -> Delegation | None:
         """What was found for this name, while it may be used at all."""
         found = self._kept.get((name, family))
@@ -87,7 +103,7 @@ class Delegations:
 
 
 def enclosing(name: str) -> Iterator[str]:
-    """The name and the names above it, without the root: where its zone may begin."""
+    """The name and the nearest names above it, without the root: where its zone may begin."""
     labels = name.rstrip(".").split(".")
-    for first in range(len(labels)):
+    for first in range(min(len(labels), LEVELS_MAX)):
         yield ".".join(labels[first:])

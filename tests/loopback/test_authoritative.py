@@ -182,7 +182,7 @@ async def test_a_list_that_cannot_be_renewed_is_used_on() -> None:
     ("resolver", "why"),
     [
         (says(rcode=2), "no resolver of this vantage says who serves www.example.test"),
-        (says(rcode=3), "no name at or above www.example.test has name servers"),
+        (says(rcode=3), "example.test does not exist, so no zone holds www.example.test"),
         (
             zone(example__test=["60 NS ns.gone.test."]),
             "no name server of example.test has an address that this vantage can contact",
@@ -249,3 +249,12 @@ async def test_a_kept_list_is_judged_anew_before_each_contact() -> None:
         asked = sum(len(server.udp_queries) for server in here.servers.values())
     assert (outcome.result.state, outcome.result.reason) == (State.NOT_RUN, Reason.POLICY)
     assert asked == 1
+
+
+async def test_a_search_that_fails_is_not_repeated_in_the_next_slot() -> None:
+    """A name whose parent does not exist costs two questions a minute, however deep it is."""
+    async with world(resolver=says(rcode=3)) as here:
+        rows = [(await here.run(slot, host="a.b.c.d.test")).result for slot in range(2)]
+        asked = len(here.resolver.udp_queries)
+    assert [row.reason for row in rows] == [Reason.UNSUPPORTED] * 2
+    assert asked == 2

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from probe.core.zone import (
     FRESH_S,
+    LEVELS_MAX,
     NAMES_MAX,
     STALE_S,
     Delegation,
@@ -26,6 +27,19 @@ def test_a_zone_is_looked_for_from_the_name_upwards() -> None:
     """From the name itself to its last label; the root serves nobody's component."""
     assert list(enclosing("a.b.test.")) == ["a.b.test", "b.test", "test"]
     assert list(enclosing("test")) == ["test"]
+    assert len(list(enclosing("a." * 100 + "test"))) == LEVELS_MAX
+
+
+def test_a_failed_search_is_remembered_for_a_minute() -> None:
+    """By name and family, and no more of them than zones are kept."""
+    kept = Delegations()
+    kept.fail("x.test", 4, "silence", now_us=0)
+    assert kept.why_none("x.test", 4, now_us=60 * US - 1) == "silence"
+    assert kept.why_none("x.test", 4, now_us=60 * US) is None
+    assert kept.why_none("x.test", 6, now_us=0) is None
+    for number in range(NAMES_MAX):
+        kept.fail(f"{number}.test", 4, "silence", now_us=0)
+    assert kept.why_none("x.test", 4, now_us=0) is None
 
 
 @given(st.integers(0, 2**40))
