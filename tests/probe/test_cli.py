@@ -9,6 +9,7 @@ import pytest
 
 from probe import cli
 from probe.exits import Exit
+from tests.fakes.commands import soundings
 from tests.fakes.fleet import Authority, Coordinator
 
 
@@ -78,16 +79,15 @@ def test_running_without_an_enrolment_says_how_to_enrol(
     assert "soundings probe enrol --state" in capsys.readouterr().err
 
 
-def test_a_spool_that_cannot_be_used_is_named(
-    coordinator: Coordinator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_spool_that_cannot_be_used_is_named(coordinator: Coordinator, tmp_path: Path) -> None:
     """A file stands where the spool should be: exit code 7 and one sentence, no traceback."""
     enrol(tmp_path, coordinator.enrol_port, coordinator.token)
     (tmp_path / "spool").write_text("in the way")
-    assert cli.main(["run", "--state", str(tmp_path)]) == Exit.STATE_UNUSABLE
-    err = capsys.readouterr().err
-    assert f"{tmp_path / 'spool'}: File exists" in err.replace("[Errno 17] ", "")
-    assert "Traceback" not in err
+    # As a process of its own: it gives back its privileges for good before it opens the spool.
+    ended = soundings("probe", "run", "--state", tmp_path)
+    assert ended.returncode == Exit.STATE_UNUSABLE
+    assert f"{tmp_path / 'spool'}: File exists" in ended.stderr.replace("[Errno 17] ", "")
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_bad_probe_toml_shows_every_finding(
