@@ -14,7 +14,16 @@ from typing import Final
 from probe.core.classify import Classified
 from probe.core.outcome import OVER_RATE, Attempt, Outcome, validity_of
 from probe.core.rows import changed
-from proto.model import Certificate, Failure, Operation, Result, StampSource, State, Validity
+from proto.model import (
+    Certificate,
+    Failure,
+    Operation,
+    Reason,
+    Result,
+    StampSource,
+    State,
+    Validity,
+)
 
 # From the best clock to the worst: a row is as good as the worst of its times.
 _BEST_FIRST: Final = (
@@ -135,15 +144,17 @@ def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
     """One outcome of a chain of redirects, first hop first.
 
     The row describes the last hop; its total is that of the whole way. A hop that the address
-    policy barred fails the chain at the reply that led there. Where our own rate barred it the row
-    is marked as our fault: the target did nothing wrong.
+    policy barred fails the chain at the reply that led there. Where our own rate barred it, or this
+    vantage cannot go there (another family), the row is marked as our fault: the target did nothing
+    wrong.
     """
     last = hops[-1].result
     if last.state is State.NOT_RUN and len(hops) > 1:
+        ours = last.reason is Reason.UNSUPPORTED
         last = changed(
             hops[-2].result, operation=Operation.REPLY, failure=Failure.HTTP_REDIRECT, lost=1
         )
-        if hops[-1].attempts[-1].classified_by == OVER_RATE:
+        if ours or hops[-1].attempts[-1].classified_by == OVER_RATE:
             last = changed(last, validity=Validity.PROBE_FAULT)
     totals_us = [hop.result.total_us for hop in hops if hop.result.total_us is not None]
     locations = [hop.result.location for hop in hops if hop.result.location is not None]

@@ -147,3 +147,10 @@ def test_a_hop_over_our_own_rate_is_our_fault() -> None:
     row = join_hops((hop(location="http://x.test/2"), over)).result
     assert (row.failure, row.validity) == (Failure.HTTP_REDIRECT, Validity.PROBE_FAULT)
     assert join_hops((over,)) == over
+
+
+def test_a_hop_that_this_vantage_cannot_make_is_our_fault() -> None:
+    """A redirect to an address of a family that is not here, say, is no failure of the target."""
+    beyond = not_run(CHECK, reason=Reason.UNSUPPORTED, why="no IPv6 here")
+    row = join_hops((hop(location="http://[2001:db8::1]/"), beyond)).result
+    assert (row.failure, row.validity) == (Failure.HTTP_REDIRECT, Validity.PROBE_FAULT)
