@@ -10,7 +10,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from probe.core.classify import Classified, Row
 from probe.core.outcome import HTTP_PORT, HTTPS_PORT, port_of
@@ -273,7 +273,7 @@ def redirect_check(check: Check, location: str) -> Check:
     """
     if len(location) > REDIRECT_CHARS_MAX:
         raise ValueError(f"redirect of {len(location)} characters, beyond {REDIRECT_CHARS_MAX}")
-    parts = urlsplit(urljoin(url_of(check), location))
+    parts = urlsplit(urljoin(url_of(check), _as_meant(location)))
     if parts.scheme not in _PORTS:
         raise ValueError(f"redirect to scheme {parts.scheme!r}")
     if not parts.hostname:
@@ -287,9 +287,27 @@ def redirect_check(check: Check, location: str) -> Check:
         sni=check.sni if stays else None,
         port=parts.port or _PORTS[parts.scheme],
         use_tls=parts.scheme == "https",
-        path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        path=_percent_encoded((parts.path or "/") + (f"?{parts.query}" if parts.query else "")),
         follow_redirects=check.follow_redirects - 1,
         pinned=None,
+    )
+
+
+def _as_meant(location: str) -> str:
+    """A header's bytes as text: UTF-8, as servers send it and browsers read it, where it is that.
+
+    Readers of HTTP hand bytes over one character each.
+    """
+    try:
+        return location.encode("latin-1").decode()
+    except UnicodeError:
+        return location
+
+
+def _percent_encoded(path: str) -> str:
+    """What a browser asks for: beyond ASCII, and for spaces, the bytes by number (WHATWG URL)."""
+    return re.sub(
+        r"[ \x80-\U0010ffff]", lambda found: quote(found[0], errors="surrogatepass"), path
     )
 
 

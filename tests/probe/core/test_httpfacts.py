@@ -230,6 +230,22 @@ def test_redirect_relative() -> None:
     assert redirect_check(asked, "?q").path == "/a/b?q"
 
 
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        ("/café?q=ü".encode(), "/caf%C3%A9?q=%C3%BC"),
+        (b"/caf\xe9", "/caf%C3%A9"),
+        (b"/a b", "/a%20b"),
+        (b"/a%20b", "/a%20b"),
+    ],
+)
+def test_a_redirect_is_followed_as_browsers_do(sent: bytes, asked: str) -> None:
+    """What is not ASCII is sent by number; what was sent by number already stays as it is."""
+    hop = redirect_check(check(follow_redirects=1), sent.decode("latin-1"))
+    assert hop.path == asked
+    assert why_not_asked(hop) is None
+
+
 def test_redirect_of_a_check_under_another_name() -> None:
     """Sent to the name that it said, it stays with its host; sent elsewhere, it says that name."""
     asked = check(follow_redirects=1, sni="other.test", port=8443)
