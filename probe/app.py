@@ -64,7 +64,7 @@ class Probe:
         self._box = replace(
             box, may_contact=self.engine.may_contact, memory=self.recollection.memory
         )
-        self.plans = PlanBook(state, follow=self._follow)
+        self.plans = PlanBook(state, probe_id=identity.endpoint.probe_id, follow=self._follow)
         self.uplink = Uplink(
             state,
             identity,

@@ -1,6 +1,6 @@
 """The plan in force: verified, kept on disk, applied while running.
 
-A plan that is not signed by the pinned CA, does not parse, or asks for what no plan may ask is
+A plan that is not signed by the pinned CA, is signed for another probe, does not parse, or asks for what no plan may ask is
 refused whole, with its reason in the log, and the one in force goes on. So is one that is older than
 that by its number and by its time of issue: somebody sends an old plan again. Older by one of them is
 taken: a coordinator restored from a backup counts anew, and one whose clock was repaired goes back.
@@ -19,7 +19,7 @@ from probe.core.limits import is_replay, plan_findings
 from probe.exits import ProbeError
 from probe.io import seal
 from probe.io.state import StateDirectory
-from proto.codec import plan_from_wire
+from proto.codec import plan_from_wire, plan_seal
 from proto.gen import plan_pb2
 from proto.model import Plan, WireError
 
@@ -30,8 +30,11 @@ NO_PLAN: Final = Plan(version=0, checks=())
 class PlanBook:
     """Holds the plan in force; `follow` is called with every new one and tells since when it holds."""
 
-    def __init__(self, state: StateDirectory, *, follow: Callable[[Plan], int]) -> None:
+    def __init__(
+        self, state: StateDirectory, *, probe_id: str, follow: Callable[[Plan], int]
+    ) -> None:
         self._state = state
+        self._probe_id = probe_id
         self._follow = follow
         self._log = structlog.get_logger("plan")
         self._kept = b""
@@ -66,8 +69,14 @@ class PlanBook:
     def _take(self, signed: plan_pb2.SignedPlan, *, source: str) -> bool:
         # Read each time: a renewal may have brought the next authority in the meantime.
         ca_pem = self._state.read("ca.pem") or b""
-        if not seal.plan_is_signed(signed.plan, signed.signature, ca_pem=ca_pem):
+        sealed = plan_seal(signed.plan, probe_id=signed.probe_id)
+        if not seal.is_signed(sealed, signed.signature, ca_pem=ca_pem):
             return self._refuse(source, "its signature is not by a CA of ca.pem")
+        if signed.probe_id != self._probe_id:
+            return self._refuse(
+                source,
+                f"it is signed for probe {signed.probe_id!r}; this one is {self._probe_id!r}",
+            )
         try:
             plan = plan_from_wire(signed.plan)
         except WireError as error:

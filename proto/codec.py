@@ -72,6 +72,15 @@ def plan_to_wire(plan: Plan) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
+def plan_seal(plan: bytes, *, probe_id: str) -> bytes:
+    """What is signed of a serialised plan: these bytes (version and time of issue in them), for this probe.
+
+    The digest has a fixed length and comes last, so no two pairs give the same bytes; the beginning
+    keeps the key's other signatures (certificates) from passing for a plan's.
+    """
+    return b"soundings plan\0" + probe_id.encode() + b"\0" + hashlib.sha256(plan).digest()
+
+
 def plan_from_wire(data: bytes) -> Plan:
     """Parse a plan. Raises WireError naming the check and the field at fault."""
     message = _parsed(plan_pb2.Plan(), data)

@@ -109,9 +109,8 @@ class FleetDoor(fleet_pb2_grpc.FleetServicer):
     def push_plans(self, _: Catalogue) -> None:
         """Another configuration is in force: send every connected probe its plan."""
         for session in self._live.values():
-            issued = self._desk.plans.of(session.probe)
-            session.heartbeat_s = issued.plan.heartbeat_s
-            session.outbox.put(issued.message)
+            session.heartbeat_s = self._desk.plans.of(session.probe).plan.heartbeat_s
+            session.outbox.put(self._desk.plans.signed(session.probe))
 
     def connected(self) -> tuple[Probe, ...]:
         """The probes that hold a session."""

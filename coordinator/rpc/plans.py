@@ -1,7 +1,7 @@
 """The signed plan of each probe, and the record of which probe follows which plan since when.
 
-Probes with the same services share a plan, so a configuration of thousands of probes is signed a
-few times. A plan counts as followed when the probe says its version, not when it was sent: what it
+Probes with the same services share a plan, so a configuration of thousands of probes is serialised a
+few times; each is sent it under a signature that names it, and refuses another's. A plan counts as followed when the probe says its version, not when it was sent: what it
 never received was never due.
 """
 
@@ -18,7 +18,7 @@ from coordinator.core.registry import Probe
 from coordinator.rpc.authority import Authority
 from coordinator.store.catalogue import Catalogue, following, record_following
 from coordinator.store.writer import Store
-from proto.codec import plan_to_wire
+from proto.codec import plan_seal, plan_to_wire
 from proto.gen import fleet_pb2, plan_pb2
 from proto.model import Kind, Plan
 
@@ -28,10 +28,10 @@ RETRY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A plan as it is sent."""
+    """A plan, and its bytes."""
 
     plan: Plan
-    message: fleet_pb2.Down
+    wire: bytes
 
 
 class Plans:
@@ -72,6 +72,13 @@ class Plans:
         )
         return issued
 
+    def signed(self, probe: Probe) -> fleet_pb2.Down:
+        """The plan of this probe as it is sent to it, and to no other."""
+        wire, probe_id = self.of(probe).wire, probe.probe_id
+        signature = self._authority.sign(plan_seal(wire, probe_id=probe_id))
+        signed = plan_pb2.SignedPlan(plan=wire, signature=signature, probe_id=probe_id)
+        return fleet_pb2.Down(plan=signed)
+
     def _issue(self, catalogue: Catalogue, services: frozenset[str] | None) -> Issued:
         plan = plan_for(
             catalogue.definitions,
@@ -80,9 +87,7 @@ class Plans:
             version=catalogue.version,
             issued_at_us=catalogue.loaded_at_us,
         )
-        wire = plan_to_wire(plan)
-        signed = plan_pb2.SignedPlan(plan=wire, signature=self._authority.sign(wire))
-        return Issued(plan, fleet_pb2.Down(plan=signed))
+        return Issued(plan, plan_to_wire(plan))
 
     def note(self, probe: Probe, *, version: int, at_us: int) -> None:
         """The probe says that it follows this version."""

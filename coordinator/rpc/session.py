@@ -121,8 +121,7 @@ class ProbeSession:
             raise WireError("hello comes exactly once")
         hello = self._hello = hello_from_wire(message)
         desk, probe_id = self._desk, self.probe.probe_id
-        issued = desk.plans.of(self.probe)
-        self.heartbeat_s = issued.plan.heartbeat_s
+        self.heartbeat_s = desk.plans.of(self.probe).plan.heartbeat_s
         marks = list(desk.store.marks_of(probe_id).items())[-MARKS_MAX:]
         welcome = fleet_pb2.Welcome(
             window=self._limits.batches_in_flight,
@@ -131,7 +130,7 @@ class ProbeSession:
             sent_at_us=desk.wall(),
         )
         self.outbox.put(fleet_pb2.Down(welcome=welcome))
-        self.outbox.put(issued.message)
+        self.outbox.put(desk.plans.signed(self.probe))
         self._tell_clock(message.sent_at_us)
         desk.presence.note(
             probe_id,

@@ -2,8 +2,8 @@
 
 The library that makes keys and requests (probe.io.trust) costs nine megabytes for as long as the
 process lives, and is needed for minutes of a probe's year. These two questions OpenSSL answers, which
-the ssl module has loaded already; where Python was built with an OpenSSL of its own inside, whose
-functions cannot be called, the library answers after all.
+the ssl module has loaded already. Where its functions cannot be called the library answers after all:
+in a Python with OpenSSL built in (as uv installs it), and with OpenSSL 1.1, whose names are others.
 
 Source: EVP_DigestVerifyInit(3), d2i_X509(3), ASN1_TIME_to_tm(3).
 """
@@ -56,23 +56,46 @@ class Lifetime:
         return now >= self.begins_at + (self.ends_at - self.begins_at) / 2
 
 
-def plan_is_signed(plan: bytes, signature: bytes, *, ca_pem: bytes) -> bool:
+@cache
+def openssl(path: str | None = getattr(_ssl, "__file__", None)) -> ctypes.CDLL | None:
+    """The OpenSSL that the ssl module uses; None where its functions cannot be called.
+
+    Args:
+        path: of the shared object through which it is reached; None where there is none.
+    """
+    if path is None:
+        return None
+    try:
+        lib = ctypes.CDLL(path)
+        for name in _POINTERS:
+            getattr(lib, name).restype = ctypes.c_void_p
+        for name in _NUMBERS:
+            getattr(lib, name).restype = ctypes.c_int
+    except (AttributeError, OSError):
+        return None
+    return lib
+
+
+_OPENSSL: Final = openssl()
+
+
+def is_signed(
+    data: bytes, signature: bytes, *, ca_pem: bytes, lib: ctypes.CDLL | None = _OPENSSL
+) -> bool:
     """Whether any certificate of `ca.pem` signed exactly these bytes."""
-    lib = openssl()
     if lib is None:
         from probe.io import trust  # noqa: PLC0415  # nine megabytes, see above
 
-        return trust.plan_is_signed(plan, signature, ca_pem=ca_pem)
-    return any(_signed_by(lib, der, plan, signature) for der in _ders(ca_pem))
+        return trust.is_signed(data, signature, ca_pem=ca_pem)
+    return any(_signed_by(lib, der, data, signature) for der in _ders(ca_pem))
 
 
-def lifetime(certificate_pem: bytes) -> Lifetime:
+def lifetime(certificate_pem: bytes, *, lib: ctypes.CDLL | None = _OPENSSL) -> Lifetime:
     """When the first certificate of a PEM file is valid, in UTC.
 
     Raises:
         ValueError: the file holds none.
     """
-    lib = openssl()
     if lib is None:
         from probe.io import trust  # noqa: PLC0415  # nine megabytes, see above
 
@@ -85,20 +108,6 @@ def lifetime(certificate_pem: bytes) -> Lifetime:
             raise ValueError("the certificate cannot be read")
         begins, ends = lib.X509_get0_notBefore(certificate), lib.X509_get0_notAfter(certificate)
         return Lifetime(_date(lib, begins), _date(lib, ends))
-
-
-@cache
-def openssl() -> ctypes.CDLL | None:
-    """The OpenSSL that the ssl module uses; None where its functions cannot be called."""
-    try:
-        lib = ctypes.CDLL(_ssl.__file__)
-        for name in _POINTERS:
-            getattr(lib, name).restype = ctypes.c_void_p
-        for name in _NUMBERS:
-            getattr(lib, name).restype = ctypes.c_int
-    except (AttributeError, OSError):
-        return None
-    return lib
 
 
 def _ders(pem: bytes) -> Iterator[bytes]:

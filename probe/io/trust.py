@@ -113,7 +113,7 @@ def _key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def plan_is_signed(plan: bytes, signature: bytes, *, ca_pem: bytes) -> bool:
+def is_signed(data: bytes, signature: bytes, *, ca_pem: bytes) -> bool:
     """Whether any certificate of `ca.pem` signed exactly these bytes."""
     try:
         certificates = x509.load_pem_x509_certificates(ca_pem)
@@ -123,7 +123,7 @@ def plan_is_signed(plan: bytes, signature: bytes, *, ca_pem: bytes) -> bool:
         key = certificate.public_key()
         if isinstance(key, ec.EllipticCurvePublicKey):
             try:
-                key.verify(signature, plan, ec.ECDSA(hashes.SHA256()))
+                key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
             except InvalidSignature:
                 continue
             return True

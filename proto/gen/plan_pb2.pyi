@@ -237,25 +237,29 @@ Global___Plan: _TypeAlias = Plan  # noqa: Y015
 
 @_typing.final
 class SignedPlan(_message.Message):
-    """`plan` is a serialised Plan; `signature` is ECDSA P-256 with SHA-256 over exactly those bytes by
-    the key of the CA that the enrolment token pinned.
+    """`plan` is a serialised Plan, which carries its version and time of issue, for the probe `probe_id`
+    alone. `signature` is ECDSA P-256 with SHA-256 over what proto.codec.plan_seal makes of both, by the
+    key of the CA that the enrolment token pinned.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PLAN_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    PROBE_ID_FIELD_NUMBER: _builtins.int
     plan: _builtins.bytes
     signature: _builtins.bytes
+    probe_id: _builtins.str
     def __init__(
         self,
         *,
         plan: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
+        probe_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "probe_id", b"probe_id", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

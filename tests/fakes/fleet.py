@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from probe.io.trust import pin_of
-from proto.codec import plan_to_wire, report_from_wire
+from proto.codec import plan_seal, plan_to_wire, report_from_wire
 from proto.gen import (
     enrolment_pb2,
     enrolment_pb2_grpc,
@@ -34,6 +34,9 @@ from proto.gen import (
     plan_pb2,
 )
 from proto.model import Plan, Result
+
+PROBE_ID = "probe-1"
+"""The name that every enrolment here is given."""
 
 
 def _name(text: str) -> x509.Name:
@@ -70,12 +73,12 @@ class Authority:
         raw = token_id + secret + pin_of(self.certificate)
         return "snd1_" + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
-    def sign(self, plan: Plan) -> plan_pb2.SignedPlan:
-        """A plan as the probe accepts it."""
+    def sign(self, plan: Plan, *, probe_id: str = PROBE_ID) -> plan_pb2.SignedPlan:
+        """A plan as the probe of this name accepts it."""
         body = plan_to_wire(plan)
-        return plan_pb2.SignedPlan(
-            plan=body, signature=self.key.sign(body, ec.ECDSA(hashes.SHA256()))
-        )
+        sealed = plan_seal(body, probe_id=probe_id)
+        signature = self.key.sign(sealed, ec.ECDSA(hashes.SHA256()))
+        return plan_pb2.SignedPlan(plan=body, signature=signature, probe_id=probe_id)
 
     def _builder(self, name: str, key: Any, life: dt.timedelta) -> x509.CertificateBuilder:
         return (
@@ -316,7 +319,7 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
 
     def _reply(self, csr_der: bytes) -> enrolment_pb2.EnrolReply:
         return enrolment_pb2.EnrolReply(
-            probe_id="probe-1",
+            probe_id=PROBE_ID,
             certificate_pem=self._certificate(csr_der),
             ca_pem=self.authority.pem,
             fleet_endpoints=[f":{self.behaviour.fleet_port or self.fleet_port}"],

@@ -45,7 +45,7 @@ class Vantage:
         self.outbox.pace(flush_s=flush_s, flush_rows=flush_rows)
         self.followed: list[Plan] = []
         self.asked_to_run: list[int] = []
-        self.plans = PlanBook(self.state, follow=self._follow)
+        self.plans = PlanBook(self.state, probe_id=identity.endpoint.probe_id, follow=self._follow)
         ports = Ports(
             outbox=self.outbox,
             clocks=self.clocks,

@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from probe.io.state import StateDirectory
 from probe.plans import FILE, PlanBook
 from proto.gen import plan_pb2
 from proto.model import Plan
-from tests.fakes.fleet import Authority
+from tests.fakes.fleet import PROBE_ID, Authority
 from tests.fakes.ledgers import a_check
 
 AUTHORITY = Authority()
@@ -23,7 +24,7 @@ class Book:
         self.followed: list[Plan] = []
         self.state = StateDirectory(path)
         self.state.write("ca.pem", AUTHORITY.pem)
-        self.book = PlanBook(self.state, follow=self._follow)
+        self.book = PlanBook(self.state, probe_id=PROBE_ID, follow=self._follow)
 
     def _follow(self, plan: Plan) -> int:
         """The n-th plan holds from instant n."""
@@ -75,9 +76,10 @@ def test_without_a_stored_plan_nothing_is_measured(tmp_path: Path) -> None:
         b"\xff\xff\xff",
         AUTHORITY.sign(PLAN).SerializeToString()[:-3],
         Authority().sign(PLAN).SerializeToString(),
+        AUTHORITY.sign(PLAN, probe_id="probe-2").SerializeToString(),
         plan_pb2.SignedPlan().SerializeToString(),
     ],
-    ids=["noise", "cut", "signed by another", "empty"],
+    ids=["noise", "cut", "signed by another", "signed for another", "empty"],
 )
 def test_a_stored_plan_that_is_not_ours_is_not_followed(tmp_path: Path, content: bytes) -> None:
     """Whoever can write the file still cannot make the probe contact anything."""
@@ -117,3 +119,25 @@ async def test_an_old_plan_does_not_come_again(
     again = replace(PLAN, version=version, issued_at_us=issued_at_us)
     await book.book.adopt(AUTHORITY.sign(again))
     assert (book.book.plan == again) == taken
+
+
+async def test_a_plan_of_another_probe_is_refused_with_both_names(tmp_path: Path) -> None:
+    """Whoever holds a coordinator's channel cannot hand one probe the plan of another."""
+    book = Book(tmp_path)
+    await book.book.adopt(AUTHORITY.sign(PLAN))
+    others = AUTHORITY.sign(replace(PLAN, version=4), probe_id="probe-2")
+    with capture_logs() as logs:
+        await book.book.adopt(others)
+    assert [log["reason"] for log in logs if log["event"] == "plan_refused"] == [
+        "it is signed for probe 'probe-2'; this one is 'probe-1'"
+    ]
+    assert book.book.plan == PLAN
+
+
+async def test_a_plan_cannot_be_renamed(tmp_path: Path) -> None:
+    """The name is under the signature, not beside it."""
+    book = Book(tmp_path)
+    renamed = AUTHORITY.sign(PLAN, probe_id="probe-2")
+    renamed.probe_id = PROBE_ID
+    await book.book.adopt(renamed)
+    assert book.followed == []

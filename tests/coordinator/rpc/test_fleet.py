@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from coordinator.store.commit import Faults
-from proto.codec import plan_from_wire
+from proto.codec import plan_from_wire, plan_seal
 from proto.gen import fleet_pb2
 from tests.fakes.coordinators import CONFIG, a_coordinator
 from tests.fakes.fleet_client import EndedError, session
@@ -60,7 +60,7 @@ def test_a_row_goes_from_enrolment_to_the_store(tmp_path: Path) -> None:
 
 
 def test_the_plan_is_signed_by_the_pinned_key(tmp_path: Path) -> None:
-    """The signature is over exactly the bytes that were sent, by the key of the CA."""
+    """The signature is over the bytes that were sent and whom they are for, by the key of the CA."""
 
     async def scenario() -> None:
         async with a_coordinator(tmp_path) as house:
@@ -71,7 +71,9 @@ def test_the_plan_is_signed_by_the_pinned_key(tmp_path: Path) -> None:
                 signed = await line.receive("plan")
                 key = x509.load_pem_x509_certificate(probe.ca).public_key()
                 assert isinstance(key, ec.EllipticCurvePublicKey)
-                key.verify(signed.signature, signed.plan, ec.ECDSA(hashes.SHA256()))
+                assert signed.probe_id == probe.probe_id
+                sealed = plan_seal(signed.plan, probe_id=probe.probe_id)
+                key.verify(signed.signature, sealed, ec.ECDSA(hashes.SHA256()))
 
     asyncio.run(scenario())
 

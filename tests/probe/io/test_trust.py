@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import _ctypes
 import datetime as dt
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from probe.exits import Exit, ProbeError
 from probe.io import seal, trust
+from proto.codec import plan_seal
 from proto.model import Plan
 from tests.fakes.fleet import Authority
 
@@ -53,17 +55,32 @@ def test_only_the_pinned_ca_of_a_chain_is_taken() -> None:
     assert trust.pinned_ca(der[:1], trust.pin_of(AUTHORITY.certificate)) is None
 
 
-@pytest.mark.parametrize("signed_by", [trust.plan_is_signed, seal.plan_is_signed])
+def library_alone(data: bytes, signature: bytes, *, ca_pem: bytes) -> bool:
+    """Where OpenSSL's functions cannot be called: built into Python, or older than 3."""
+    return seal.is_signed(data, signature, ca_pem=ca_pem, lib=None)
+
+
+@pytest.mark.parametrize("signed_by", [trust.is_signed, seal.is_signed, library_alone])
 def test_a_plan_must_be_signed_by_a_trusted_key_over_exactly_its_bytes(signed_by: Any) -> None:
     """During a change of CA either of two keys is good; a changed byte or a stranger is not."""
     signed = AUTHORITY.sign(Plan(version=1, checks=()))
+    sealed = plan_seal(signed.plan, probe_id=signed.probe_id)
     both = Authority().pem + AUTHORITY.pem
-    assert signed_by(signed.plan, signed.signature, ca_pem=both)
-    assert not signed_by(signed.plan + b"\0", signed.signature, ca_pem=both)
-    assert not signed_by(signed.plan, signed.signature, ca_pem=Authority().pem)
-    assert not signed_by(signed.plan, b"", ca_pem=both)
-    assert not signed_by(signed.plan, signed.signature, ca_pem=b"")
-    assert not signed_by(signed.plan, signed.signature, ca_pem=_pem(b"no certificate"))
+    assert signed_by(sealed, signed.signature, ca_pem=both)
+    assert not signed_by(sealed + b"\0", signed.signature, ca_pem=both)
+    assert not signed_by(signed.plan, signed.signature, ca_pem=both)
+    assert not signed_by(sealed, signed.signature, ca_pem=Authority().pem)
+    assert not signed_by(sealed, b"", ca_pem=both)
+    assert not signed_by(sealed, signed.signature, ca_pem=b"")
+    assert not signed_by(sealed, signed.signature, ca_pem=_pem(b"no certificate"))
+
+
+@pytest.mark.parametrize("path", [None, "/nowhere/_ssl.so", _ctypes.__file__])
+def test_where_openssl_cannot_be_called_the_library_answers(path: str | None) -> None:
+    """Built into Python, moved away, or without the functions: found out at once, and not used."""
+    lib = seal.openssl(path)
+    assert lib is None
+    assert seal.lifetime(AUTHORITY.pem, lib=lib) == seal.lifetime(AUTHORITY.pem)
 
 
 def _pem(content: bytes) -> bytes:
@@ -71,23 +88,24 @@ def _pem(content: bytes) -> bytes:
 
 
 SIGNED = AUTHORITY.sign(Plan(version=1, checks=()))
+SEALED = plan_seal(SIGNED.plan, probe_id=SIGNED.probe_id)
 
 
 @given(
-    plan=st.one_of(st.just(SIGNED.plan), st.binary(max_size=200)),
+    data=st.one_of(st.just(SEALED), st.binary(max_size=200)),
     signature=st.one_of(st.just(SIGNED.signature), st.binary(max_size=80)),
     place=st.integers(0, 600),
     bit=st.integers(0, 7),
 )
 def test_both_ways_of_checking_a_signature_agree(
-    plan: bytes, signature: bytes, place: int, bit: int
+    data: bytes, signature: bytes, place: int, bit: int
 ) -> None:
     """Whatever the bytes: OpenSSL called directly says what the library says."""
     bent = bytearray(signature)
     if place < len(bent):
         bent[place] ^= 1 << bit
-    asked = {"plan": plan, "signature": bytes(bent), "ca_pem": AUTHORITY.pem}
-    assert seal.plan_is_signed(**asked) == trust.plan_is_signed(**asked)
+    asked = {"data": data, "signature": bytes(bent), "ca_pem": AUTHORITY.pem}
+    assert seal.is_signed(**asked) == trust.is_signed(**asked)
 
 
 def test_both_ways_of_reading_a_lifetime_agree() -> None:
