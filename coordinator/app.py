@@ -20,6 +20,7 @@ from typing import Any, Final
 import structlog
 
 from analysis.store import SchemaError
+from coordinator.census import Census
 from coordinator.configs import Configs, load_config
 from coordinator.core.registry import Probe, ProbeState
 from coordinator.core.settings import Config
@@ -48,7 +49,7 @@ from coordinator.rpc.plans import Plans
 from coordinator.rpc.session import Desk
 from coordinator.rpc.tracing import Tracing
 from coordinator.runtime import Runtime, Service
-from coordinator.store.catalogue import record_probes
+from coordinator.store.catalogue import abilities, record_probes
 from coordinator.store.commit import Faults
 from coordinator.store.open import StoreOpenError
 from coordinator.store.registry import Registry
@@ -97,6 +98,7 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
         start(runtime.configs.watch())
         start(_watch_silence(fleet.door))
         start(fleet.plans.record())
+        start(fleet.plans.watch(fleet.door.push_plans))
         stack.push_async_callback(fleet.plans.flush)
         for service in launch.services:
             runtime.addresses.update(await stack.enter_async_context(_entered(service, runtime)))
@@ -177,7 +179,9 @@ class _Fleet:
 
 async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) -> _Fleet:
     configs, authority = runtime.configs, runtime.authority
-    plans = Plans(authority, runtime.store)
+    remembered = await runtime.store.run_in_store(abilities)
+    census = Census(runtime.registry, runtime.presence, remembered=remembered, wall=runtime.wall)
+    plans = Plans(authority, runtime.store, fleet=census)
     await plans.start(configs.catalogue)
     desk = Desk(
         store=runtime.store,
@@ -194,11 +198,11 @@ async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) ->
         authority, server_names(configs.config), now=lambda: as_datetime(runtime.wall())
     )
     configs.listen(plans.renew)
-    configs.listen(door.push_plans)
+    configs.listen(lambda _: door.push_plans())
     configs.listen(lambda catalogue: identity.rename(server_names(catalogue.config)))
     servers = (
         await serve_fleet(door),
-        _enrol_server(runtime),
+        _enrol_server(runtime, plans),
         _admin_server(runtime, door, plans, tracing),
     )
     doors = configs.config.doors
@@ -226,8 +230,9 @@ def server_names(config: Config) -> tuple[str, ...]:
     return (*config.doors.names, *(name for name in bound if name not in wildcards))
 
 
-def _enrol_server(runtime: Runtime) -> Server:
+def _enrol_server(runtime: Runtime, plans: Plans) -> Server:
     async def welcome(probe: Probe) -> None:
+        plans.look_again()
         await _record_probe(runtime, probe)
 
     def endpoints() -> list[str]:
@@ -249,6 +254,7 @@ def _admin_server(runtime: Runtime, door: FleetDoor, plans: Plans, tracing: Trac
         if probe.state is ProbeState.REVOKED:
             door.cut(probe.probe_id, reason="this probe was revoked")
             plans.forget(probe.probe_id, at_us=runtime.wall())
+        plans.look_again()
         await _record_probe(runtime, probe)
 
     operations = Operations(

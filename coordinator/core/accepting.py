@@ -126,6 +126,13 @@ def literal(value: object) -> str:
     raise UnfitError("give an address such as 198.51.100.7 or 2001:db8::7")
 
 
+def country(value: object) -> str:
+    """ISO 3166-1 alpha-2."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Z]{2}", value):
+        return value
+    raise UnfitError("give two capital letters such as DE")
+
+
 def family(value: object) -> int:
     """4 or 6."""
     if value in {4, 6} and not isinstance(value, bool | float):

@@ -7,12 +7,13 @@ made it, and is never given to another check.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from coordinator.core.assigning import Key
 from coordinator.core.controls import TRANSPORT, Asked, asked_of, on_failure, settings_of
-from coordinator.core.settings import ANCHOR_SERVICE, Component, Config, Group
+from coordinator.core.settings import Component, Config
 from proto.model import Check, Kind, Plan
 
 FLUSH_S_MAX: Final = 5.0
@@ -118,28 +119,19 @@ def _plain(component: Component, asked: Asked, numbers: Mapping[str, int]) -> Ch
     )
 
 
-def services_of(labels: Mapping[str, str], groups: Iterable[Group]) -> frozenset[str] | None:
-    """The services that a probe with these labels measures; None = all, for want of groups."""
-    groups = tuple(groups)
-    if not groups:
-        return None
-    matching = (g for g in groups if g.labels.items() <= labels.items())
-    return frozenset(service for group in matching for service in group.services)
-
-
 def plan_for(
     definitions: Iterable[Definition],
-    services: frozenset[str] | None,
+    components: Collection[Key],
     *,
     config: Config,
     version: int,
     issued_at_us: int,
 ) -> Plan:
-    """The plan of every probe that measures `services`; anchors are run by all."""
+    """The plan of every probe that measures these components."""
     checks = tuple(
         definition.check
         for definition in definitions
-        if services is None or definition.component.service in services | {ANCHOR_SERVICE}
+        if (definition.component.service, definition.component.name) in components
     )
     contact = config.doors.contact
     return Plan(

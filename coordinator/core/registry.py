@@ -56,6 +56,7 @@ class Seen:
     clock_error_us: int | None = None
     spool_rows: int | None = None
     evicted_rows: int = 0
+    families: tuple[int, ...] = ()
     capabilities: tuple[str, ...] = ()
 
 

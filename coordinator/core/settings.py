@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proto.model import Kind, Role
 
@@ -118,11 +118,20 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Which probes (by label) run the checks of which services; anchors are run by every probe."""
+    """Which probes run the checks of which services; anchors are run by every probe.
+
+    A probe fits when it is all that the group names. `probes` is how many of those that fit get a
+    place; None = all of them.
+    """
 
     name: str
-    labels: Mapping[str, str]
     services: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    asns: tuple[int, ...] = ()
+    countries: tuple[str, ...] = ()
+    families: tuple[int, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    probes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +141,7 @@ class Limits:
     batches_in_flight: int
     queue_mib: int
     per_target_per_minute: float
+    fleet_per_target_per_minute: float
     free_mib: int
 
 

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from typing import Final
 
 from coordinator.core.accepting import (
+    country,
     door,
     door_or_none,
+    family,
     labels,
     list_of,
     name,
     number,
+    one_of,
     server_name,
     text,
     whole,
 )
+from coordinator.core.assigning import requests_per_minute
 from coordinator.core.components import (
     DEFAULT_KEYS,
     ComponentReader,
@@ -45,6 +49,9 @@ def _as_it_is(value: object) -> object:
     return value
 
 
+CAPABILITIES: Final = ("icmp4", "icmp4_raw", "icmp6", "icmp6_raw", "rx_stamps", "tx_stamps")
+"""What a probe says of itself in its hello."""
+
 TOP_KEYS: Final = ("coordinator", "judging", "defaults", "service", "anchor", "group", "limits")
 
 DOOR_KEYS: Final = (
@@ -68,13 +75,19 @@ SERVICE_KEYS: Final = (
 )
 GROUP_KEYS: Final = (
     Key("name", name),
-    Key("labels", labels, {}),
     Key("services", list_of(name, at_least=1)),
+    Key("labels", labels, {}),
+    Key("asns", list_of(whole(1, 4_294_967_295, "AS number")), ()),
+    Key("countries", list_of(country), ()),
+    Key("families", list_of(family), ()),
+    Key("capabilities", list_of(one_of(CAPABILITIES)), ()),
+    Key("probes", whole(1, 1_000_000, "probes"), None),
 )
 LIMIT_KEYS: Final = (
     Key("batches_in_flight", whole(1, 64, "batches"), 8),
     Key("queue_mib", whole(1, 1024, "MiB"), 32),
     Key("per_target_per_minute", number(0.01, 600, "requests"), 2),
+    Key("fleet_per_target_per_minute", number(1, 1_000_000, "requests"), 3000),
     Key("free_mib", whole(0, 1_000_000, "MiB"), 256),
 )
 
@@ -159,9 +172,8 @@ def _groups(raw: object, services: tuple[Service, ...], findings: Findings) -> t
             if service not in known:
                 fix = f"name services of this file: {', '.join(known) or 'there is none'}"
                 findings.add(f"{where}.services", service, fix)
-        groups.append(
-            Group(name=read["name"] or "", labels=read["labels"], services=read["services"] or ())
-        )
+        read |= {"name": read["name"] or "", "services": read["services"] or ()}
+        groups.append(Group(**read))
     refuse_repeated((g.name for g in groups), "group", findings)
     return tuple(groups)
 
@@ -175,3 +187,9 @@ def _check_whole(config: Config, findings: Findings) -> None:
     checks = sum(1 for component in components for _ in asked_of(component))
     if checks > CHECKS_MAX:
         findings.add("service", f"{checks} checks", f"one configuration may hold {CHECKS_MAX}")
+    for host in sorted({component.url.host for component in components}):
+        load = requests_per_minute(config, host)
+        if load > config.limits.fleet_per_target_per_minute:
+            fix = f"one probe alone asks {host} {load:g} times a minute: give at least that"
+            value = config.limits.fleet_per_target_per_minute
+            findings.add("limits.fleet_per_target_per_minute", value, fix)

@@ -24,7 +24,6 @@ from coordinator.core.settings import Limits
 from coordinator.rpc.authority import Authority, AuthorityError, as_datetime
 from coordinator.rpc.outbox import Ending
 from coordinator.rpc.session import Desk, ProbeSession
-from coordinator.store.catalogue import Catalogue
 from coordinator.store.registry import Registry
 from coordinator.store.rows import SessionRow
 from proto.gen import fleet_pb2, fleet_pb2_grpc
@@ -106,11 +105,10 @@ class FleetDoor(fleet_pb2_grpc.FleetServicer):
 
     # --- from the rest of the coordinator -----------------------------------------------------
 
-    def push_plans(self, _: Catalogue) -> None:
-        """Another configuration is in force: send every connected probe its plan."""
+    def push_plans(self) -> None:
+        """Send every connected probe its plan where that is another than it was last sent."""
         for session in self._live.values():
-            session.heartbeat_s = self._desk.plans.of(session.probe).plan.heartbeat_s
-            session.outbox.put(self._desk.plans.signed(session.probe))
+            session.send_plan()
 
     def connected(self) -> tuple[Probe, ...]:
         """The probes that hold a session."""

@@ -1,22 +1,26 @@
 """The signed plan of each probe, and the record of which probe follows which plan since when.
 
-Probes with the same services share a plan, so a configuration of thousands of probes is serialised a
-few times; each is sent it under a signature that names it, and refuses another's. A plan counts as followed when the probe says its version, not when it was sent: what it
-never received was never due.
+Plans of one content share a number, so a configuration of thousands of probes is serialised a few
+times; each probe is sent it under a signature that names it, and refuses another's. The number changes
+with the content alone: a restart sends nobody another plan. A plan counts as followed when the probe
+says its number, not when it was sent: what it never received was never due.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final, Protocol
 
 import structlog
 
-from coordinator.core.planner import plan_for, services_of
+from coordinator.core.assigning import Allotment, Candidate, Key, allot, components_of
+from coordinator.core.planner import plan_for
 from coordinator.core.registry import Probe
 from coordinator.rpc.authority import Authority
-from coordinator.store.catalogue import Catalogue, following, record_following
+from coordinator.store.catalogue import Catalogue, Followed, following, record_following
 from coordinator.store.writer import Store
 from proto.codec import plan_seal, plan_to_wire
 from proto.gen import fleet_pb2, plan_pb2
@@ -24,6 +28,16 @@ from proto.model import Kind, Plan
 
 RETRY_S = 2.0
 """Between two tries to record while the store is in trouble."""
+
+ALLOT_AFTER_S: Final = 1.0
+"""A fleet that comes back at once is looked at once, not a thousand times."""
+
+LOOK_S: Final = 30.0
+"""How often it is looked whether somebody was away for too long."""
+
+LEAP: Final = 100
+"""A start's first new number is the next multiple: a number that was sent but not yet recorded when the
+coordinator died is not given to another plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +48,104 @@ class Issued:
     wire: bytes
 
 
+class Fleet(Protocol):
+    """Where the planner finds the probes."""
+
+    def probes(self) -> Iterable[Probe]:
+        """All that may be given something to do."""
+
+    def candidate(self, probe: Probe) -> Candidate:
+        """One of them as it is seen now."""
+
+
 class Plans:
     """Makes, signs and remembers plans. Used on the event loop only."""
 
-    def __init__(self, authority: Authority, store: Store) -> None:
+    def __init__(self, authority: Authority, store: Store, *, fleet: Fleet) -> None:
         self._authority = authority
         self._store = store
-        self._issued: dict[frozenset[str] | None, Issued] = {}
+        self._fleet = fleet
         self._catalogue: Catalogue | None = None
+        self._allotment = Allotment()
+        self._issued: dict[frozenset[Key], Issued] = {}
+        self._numbers: dict[tuple[int, frozenset[int]], int] = {}  # by content
+        self._last_number = 0
+        self._allotted: dict[str, Candidate] = {}
+        self._current: dict[str, tuple[Candidate, Issued]] = {}
         self._following: dict[str, int] = {}
-        self._pending: dict[str, tuple[Plan | None, int]] = {}
+        self._pending: dict[str, tuple[Followed | None, int]] = {}
         self._wake = asyncio.Event()
+        self._stale = asyncio.Event()
         self._log = structlog.get_logger("plans")
 
     async def start(self, catalogue: Catalogue) -> None:
         """Take the first configuration and what probes followed before."""
+        recorded = await self._store.run_in_store(following)
+        self._following = {probe_id: one.number for probe_id, one in recorded.by_probe.items()}
+        self._numbers = {
+            (one.config_version, one.check_nos): one.number for one in recorded.by_probe.values()
+        }
+        self._last_number = -(-recorded.newest // LEAP) * LEAP
         self.renew(catalogue)
-        self._following = await self._store.run_in_store(following)
 
     def renew(self, catalogue: Catalogue) -> None:
         """Another configuration is in force."""
         self._catalogue = catalogue
         self._issued.clear()
+        self._allot()
+
+    # --- who measures what ------------------------------------------------------------------------
+
+    def look_again(self) -> None:
+        """A probe was enrolled, revoked or quarantined, or is believed again."""
+        self._stale.set()
+
+    async def watch(self, push: Callable[[], None]) -> None:
+        """Give places anew when the fleet changed, for ever; `push` sends the plans that differ."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._stale.wait()
+            except TimeoutError:
+                pass
+            await asyncio.sleep(ALLOT_AFTER_S)
+            self._stale.clear()
+            if self._allot():
+                push()
+
+    def _allot(self) -> bool:
+        """Decide over the whole fleet; True when anything is decided otherwise than before."""
+        assert self._catalogue is not None, "start() comes first"
+        before = self._allotment
+        candidates = [self._fleet.candidate(probe) for probe in self._fleet.probes()]
+        self._allotted = {one.probe_id: one for one in candidates}
+        self._allotment = allot(self._catalogue.config, candidates)
+        self._current.clear()
+        for host in self._allotment.spared.keys() - before.spared.keys():
+            self._log.warning(
+                "a target has more probes than it may have requests",
+                host=host,
+                left_out=len(self._allotment.spared[host]),
+                fix="raise limits.fleet_per_target_per_minute or its interval_s, or use groups",
+            )
+        return self._allotment != before
+
+    # --- plans ------------------------------------------------------------------------------------
 
     def of(self, probe: Probe) -> Issued:
         """The plan of this probe now; from here on its rows may be of these checks."""
         assert self._catalogue is not None, "start() comes first"
-        services = services_of(probe.vantage.labels, self._catalogue.config.groups)
-        if services not in self._issued:
-            self._issued[services] = self._issue(self._catalogue, services)
-        issued = self._issued[services]
+        candidate = self._fleet.candidate(probe)
+        known = self._current.get(probe.probe_id)
+        if known is not None and known[0] == candidate:
+            return known[1]
+        if self._allotted.get(probe.probe_id) != candidate:
+            self._stale.set()  # it is new, is back, or says another thing of itself
+        components = components_of(candidate, self._catalogue.config, self._allotment)
+        if components not in self._issued:
+            self._issued[components] = self._issue(self._catalogue, components)
+        issued = self._issued[components]
+        self._current[probe.probe_id] = (candidate, issued)
         checks = issued.plan.checks
         self._store.allow(
             probe.probe_id,
@@ -79,22 +161,38 @@ class Plans:
         signed = plan_pb2.SignedPlan(plan=wire, signature=signature, probe_id=probe_id)
         return fleet_pb2.Down(plan=signed)
 
-    def _issue(self, catalogue: Catalogue, services: frozenset[str] | None) -> Issued:
+    def _issue(self, catalogue: Catalogue, components: frozenset[Key]) -> Issued:
         plan = plan_for(
             catalogue.definitions,
-            services,
+            components,
             config=catalogue.config,
-            version=catalogue.version,
+            version=self._number(catalogue, components),
             issued_at_us=catalogue.loaded_at_us,
         )
         return Issued(plan, plan_to_wire(plan))
 
+    def _number(self, catalogue: Catalogue, components: frozenset[Key]) -> int:
+        """The number that this content always had, else the next one."""
+        check_nos = frozenset(
+            definition.check.check_no
+            for definition in catalogue.definitions
+            if (definition.component.service, definition.component.name) in components
+        )
+        content = (catalogue.version, check_nos)
+        if content not in self._numbers:
+            self._last_number += 1
+            self._numbers[content] = self._last_number
+        return self._numbers[content]
+
+    # --- who follows what -------------------------------------------------------------------------
+
     def note(self, probe: Probe, *, version: int, at_us: int) -> None:
         """The probe says that it follows this version."""
+        assert self._catalogue is not None, "start() comes first"
         plan = self.of(probe).plan
         if version == plan.version != self._following.get(probe.probe_id):
             self._following[probe.probe_id] = version
-            self._pending[probe.probe_id] = (plan, at_us)
+            self._pending[probe.probe_id] = (Followed(plan, self._catalogue.version), at_us)
             self._wake.set()
 
     def forget(self, probe_id: str, *, at_us: int) -> None:

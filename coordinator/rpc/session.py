@@ -25,7 +25,7 @@ from coordinator.presence import Presence
 from coordinator.rpc.budget import Budget, BudgetSpentError
 from coordinator.rpc.doors import BATCH_BYTES_MAX
 from coordinator.rpc.outbox import Ending, Outbox
-from coordinator.rpc.plans import Plans
+from coordinator.rpc.plans import Issued, Plans
 from coordinator.store.commit import Arrival, Fate
 from coordinator.store.merge import check_body
 from coordinator.store.rows import ClockRow, HeartbeatRow, RejectRow, SessionRow
@@ -79,6 +79,7 @@ class ProbeSession:
         self._window = asyncio.Semaphore(limits.batches_in_flight)
         self._limits = limits
         self._hello: Hello | None = None
+        self._sent: Issued | None = None
         self._in_flight = 0
         self._draining = False
         self._log = structlog.get_logger("session").bind(
@@ -121,17 +122,6 @@ class ProbeSession:
             raise WireError("hello comes exactly once")
         hello = self._hello = hello_from_wire(message)
         desk, probe_id = self._desk, self.probe.probe_id
-        self.heartbeat_s = desk.plans.of(self.probe).plan.heartbeat_s
-        marks = list(desk.store.marks_of(probe_id).items())[-MARKS_MAX:]
-        welcome = fleet_pb2.Welcome(
-            window=self._limits.batches_in_flight,
-            max_batch_bytes=BATCH_BYTES_MAX,
-            have=[fleet_pb2.Ack(epoch=epoch, seq=seq) for epoch, seq in marks],
-            sent_at_us=desk.wall(),
-        )
-        self.outbox.put(fleet_pb2.Down(welcome=welcome))
-        self.outbox.put(desk.plans.signed(self.probe))
-        self._tell_clock(message.sent_at_us)
         desk.presence.note(
             probe_id,
             at_us=self.seen_at_us,
@@ -141,10 +131,30 @@ class ProbeSession:
             plan_version=hello.plan_version,
             spool_rows=hello.backlog_rows,
             evicted_rows=hello.evicted_rows,
+            families=hello.families,
             capabilities=hello.capabilities,
         )
+        marks = list(desk.store.marks_of(probe_id).items())[-MARKS_MAX:]
+        welcome = fleet_pb2.Welcome(
+            window=self._limits.batches_in_flight,
+            max_batch_bytes=BATCH_BYTES_MAX,
+            have=[fleet_pb2.Ack(epoch=epoch, seq=seq) for epoch, seq in marks],
+            sent_at_us=desk.wall(),
+        )
+        self.outbox.put(fleet_pb2.Down(welcome=welcome))
+        self.send_plan()
+        self._tell_clock(message.sent_at_us)
         self._note_plan(hello.plan_version, hello.plan_since_us)
         self._record("connect", backlog_rows=hello.backlog_rows, evicted_rows=hello.evicted_rows)
+
+    def send_plan(self) -> None:
+        """The plan of this probe, unless it is the one that was sent last."""
+        issued = self._desk.plans.of(self.probe)
+        if self._hello is None or issued is self._sent:
+            return
+        self._sent = issued
+        self.heartbeat_s = issued.plan.heartbeat_s
+        self.outbox.put(self._desk.plans.signed(self.probe))
 
     def _tell_clock(self, sent_at_us: int) -> None:
         notice = clock_notice(sent_at_us=sent_at_us, received_at_us=self.seen_at_us)
@@ -333,6 +343,8 @@ class ProbeSession:
                 detail=detail,
                 backlog_rows=backlog_rows,
                 evicted_rows=evicted_rows,
+                families=",".join(map(str, hello.families)) if hello else None,
+                capabilities=",".join(hello.capabilities) if hello else None,
             )
         )
 

@@ -146,28 +146,72 @@ def _probe_row(probe: Probe, recorded_at_us: int) -> ProbeRow:
     )
 
 
-def following(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """The plan that each probe was last known to follow."""
-    return dict(con.execute(statement("read_following")).fetchall())
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A plan that a probe follows, and the configuration that it was made of."""
+
+    plan: Plan
+    config_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPlan:
+    """What the store says of a plan that a probe follows."""
+
+    number: int
+    config_version: int
+    check_nos: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The plan that each probe was last known to follow, and the newest number of any plan."""
+
+    by_probe: Mapping[str, RecordedPlan]
+    newest: int
+
+
+def following(con: duckdb.DuckDBPyConnection) -> Recorded:
+    """What probes followed before this start."""
+    rows = con.execute(statement("read_following")).fetchall()
+    newest = con.execute(statement("newest_plan")).fetchone()
+    return Recorded(
+        {
+            probe_id: RecordedPlan(number, config_version, frozenset(check_nos))
+            for probe_id, number, config_version, check_nos in rows
+        },
+        newest[0] if newest else 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What a probe last said that it has: before the first word after a restart it still holds."""
+
+    families: frozenset[int]
+    capabilities: frozenset[str]
+
+
+def abilities(con: duckdb.DuckDBPyConnection) -> dict[str, Ability]:
+    """By probe; one that never came has no entry."""
+    return {
+        probe_id: Ability(
+            frozenset(int(family) for family in families or () if family),
+            frozenset(capabilities or ()) - {""},
+        )
+        for probe_id, families, capabilities in con.execute(statement("read_hellos")).fetchall()
+    }
 
 
 def record_following(
-    con: duckdb.DuckDBPyConnection, changes: Mapping[str, tuple[Plan | None, int]]
+    con: duckdb.DuckDBPyConnection, changes: Mapping[str, tuple[Followed | None, int]]
 ) -> None:
     """By probe: the plan that it follows from a stamp on; None = nothing is due from it any more."""
-    for probe_id, (plan, at_us) in changes.items():
-        if plan is None:
-            end_plans(con, probe_id, until_at_us=at_us)
-        else:
-            follow_plan(con, probe_id, plan, from_at_us=at_us)
-
-
-def follow_plan(
-    con: duckdb.DuckDBPyConnection, probe_id: str, plan: Plan, *, from_at_us: int
-) -> None:
-    """From now on this probe follows this plan and no other."""
-    end_plans(con, probe_id, until_at_us=from_at_us)
-    insert_rows(con, [_plan_row(probe_id, plan, i, from_at_us) for i in range(len(plan.checks))])
+    for probe_id, (followed, at_us) in changes.items():
+        end_plans(con, probe_id, until_at_us=at_us)
+        if followed is not None:
+            checks = range(len(followed.plan.checks))
+            insert_rows(con, [_plan_row(probe_id, followed, i, at_us) for i in checks])
 
 
 def end_plans(con: duckdb.DuckDBPyConnection, probe_id: str, *, until_at_us: int) -> None:
@@ -176,13 +220,13 @@ def end_plans(con: duckdb.DuckDBPyConnection, probe_id: str, *, until_at_us: int
     con.execute(statement("end_plans"), values).fetchall()
 
 
-def _plan_row(probe_id: str, plan: Plan, position: int, from_at_us: int) -> PlanRow:
-    check = plan.checks[position]
+def _plan_row(probe_id: str, followed: Followed, position: int, from_at_us: int) -> PlanRow:
+    check = followed.plan.checks[position]
     interval_us = round(check.interval_s * 1_000_000)
     return PlanRow(
         probe_id=probe_id,
-        plan_version=plan.version,
-        config_version=plan.version,
+        plan_version=followed.plan.version,
+        config_version=followed.config_version,
         check_no=check.check_no,
         interval_us=interval_us,
         phase_us=phase_us(probe_id, check.check_no, interval_us) if interval_us else 0,

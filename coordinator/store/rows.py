@@ -68,6 +68,8 @@ class SessionRow:
     detail: str | None = None
     backlog_rows: int | None = None
     evicted_rows: int | None = None
+    families: str | None = None  # comma-separated
+    capabilities: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,9 +255,13 @@ CREATE TABLE sessions (
     version VARCHAR,
     detail VARCHAR,
     backlog_rows UBIGINT,
-    evicted_rows UBIGINT
+    evicted_rows UBIGINT,
+    families VARCHAR[],
+    capabilities VARCHAR[]
 );
 COMMENT ON TABLE sessions IS 'Connects, disconnects and refusals of probes: bursts by AS or country are evidence for the source axis.';
+COMMENT ON COLUMN sessions.families IS 'Address families that the probe has at a connect, such as [4, 6].';
+COMMENT ON COLUMN sessions.capabilities IS 'What the probe says at a connect that it can: icmp4, icmp4_raw, icmp6, icmp6_raw, rx_stamps, tx_stamps.';
 COMMENT ON COLUMN sessions.what IS 'connect, disconnect, refused or silent.';
 
 CREATE TABLE heartbeats (

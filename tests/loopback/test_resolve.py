@@ -172,6 +172,8 @@ async def test_a_failed_resolution_is_a_step_of_its_own(
 async def test_a_silent_resolver_never_blames_the_target(kind: Kind) -> None:
     """Resolution gives up within its share of the timeout and says so, whatever the kind."""
     async with dns_server(silence) as server, loopback_box(resolvers=(server.endpoint,)) as box:
+        if kind in {Kind.ICMP, Kind.TRACE} and 4 in box.without_icmp:
+            pytest.skip(box.without_icmp[4])
         started = trio.current_time()
         port = None if kind in {Kind.ICMP, Kind.TRACE} else 1
         asked = check(kind, host=NAME, port=port, timeout_s=0.4)

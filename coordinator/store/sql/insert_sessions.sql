@@ -8,4 +8,6 @@ SELECT
     unnest(CAST($version AS VARCHAR[])),
     unnest(CAST($detail AS VARCHAR[])),
     unnest(CAST($backlog_rows AS UBIGINT[])),
-    unnest(CAST($evicted_rows AS UBIGINT[]))
+    unnest(CAST($evicted_rows AS UBIGINT[])),
+    string_split(unnest(CAST($families AS VARCHAR[])), ','),
+    string_split(unnest(CAST($capabilities AS VARCHAR[])), ',')

@@ -1,5 +1,6 @@
--- The plan that each probe was last known to follow.
-SELECT probe_id, max(plan_version) AS plan_version
+-- The plan that each probe was last known to follow, with its content.
+SELECT probe_id, plan_version, config_version, list(check_no) AS check_nos
 FROM plans
 WHERE until_at IS NULL
-GROUP BY probe_id
+GROUP BY ALL
+ORDER BY plan_version

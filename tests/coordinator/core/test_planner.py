@@ -10,9 +10,8 @@ from coordinator.core.planner import (
     define_checks,
     number_checks,
     plan_for,
-    services_of,
 )
-from coordinator.core.settings import Config, Group
+from coordinator.core.settings import Config
 from coordinator.core.validation import validate
 from proto.model import Kind, Plan
 
@@ -44,10 +43,11 @@ def config(bin_s: int = 60) -> Config:
     return validate({**DOCUMENT, "judging": {"bin_s": bin_s}}, file="f")
 
 
-def plan(of: Config, services: frozenset[str] | None = None) -> Plan:
-    """A plan for a probe with these services."""
+def plan(of: Config, services: frozenset[str] = frozenset({"x", "y", "anchor"})) -> Plan:
+    """A plan for a probe that measures every component of these services."""
     definitions = define_checks(of, number_checks(check_ids(of), {}))
-    return plan_for(definitions, services, config=of, version=3, issued_at_us=7)
+    components = {(one.service, one.name) for one in of.components() if one.service in services}
+    return plan_for(definitions, components, config=of, version=3, issued_at_us=7)
 
 
 def test_every_component_kind_and_family_is_one_check() -> None:
@@ -81,24 +81,12 @@ def test_a_plan_says_who_asks_and_how_often_to_report() -> None:
     assert plan(nameless).user_agent == "soundings-probe"
 
 
-def test_anchors_are_run_by_every_probe() -> None:
-    """A probe without a service of its own still measures the controls."""
-    kinds = {check.kind for check in plan(config(), frozenset()).checks}
+def test_a_plan_holds_the_components_that_it_is_made_of() -> None:
+    """What else the configuration names is not in it."""
+    kinds = {check.kind for check in plan(config(), frozenset({"anchor"})).checks}
     assert kinds == {Kind.ICMP, Kind.TCP, Kind.DNS, Kind.TRACE}
     only_y = plan(config(), frozenset({"y"})).checks
-    assert {check.check_id.split("/")[0] for check in only_y} == {"y", "anchor"}
-
-
-def test_groups_choose_services_by_labels() -> None:
-    """Every group whose labels a probe has gives it services; without groups it measures all."""
-    groups = (
-        Group(name="all", labels={}, services=("x",)),
-        Group(name="vps", labels={"tier": "vps"}, services=("y",)),
-    )
-    assert services_of({"tier": "vps", "more": "1"}, groups) == frozenset({"x", "y"})
-    assert services_of({"tier": "home"}, groups) == frozenset({"x"})
-    assert services_of({}, groups[1:]) == frozenset()
-    assert services_of({}, ()) is None
+    assert {check.check_id.split("/")[0] for check in only_y} == {"y"}
 
 
 IDS = st.lists(st.sampled_from([f"x/c{i}/tcp/4" for i in range(12)]), unique=True)

@@ -11,13 +11,20 @@ import pytest
 from coordinator.core.registry import ProbeState, Vantage
 from coordinator.core.validation import validate
 from coordinator.store.catalogue import (
+    Ability,
+    Followed,
+    Recorded,
+    RecordedPlan,
     Source,
+    abilities,
     accept_config,
+    following,
     record_following,
     record_probes,
     refuse_config,
 )
 from coordinator.store.open import Opened, StoreOpenError, connect, open_store
+from coordinator.store.rows import SessionRow, insert_rows
 from coordinator.store.statements import statement
 from proto.model import Check, Kind, Plan
 from proto.slots import phase_us
@@ -100,7 +107,7 @@ def test_a_probe_is_recorded_when_it_changes(opened: Opened) -> None:
 def test_following_another_plan_ends_the_one_before(opened: Opened) -> None:
     """What was due ends at the instant at which the next begins; revocation ends all."""
     check = Check(check_no=3, check_id="x", kind=Kind.TCP, host="h", interval_s=30)
-    plans = [Plan(version=version, checks=(check,)) for version in (1, 2)]
+    plans = [Followed(Plan(version=version, checks=(check,)), 9) for version in (1, 2)]
     record_following(opened.writer, {"p1": (plans[0], 1_000_000), "p2": (plans[0], 1_000_000)})
     record_following(opened.writer, {"p1": (plans[1], 2_000_000), "p2": (None, 3_000_000)})
     rows = opened.writer.execute(
@@ -113,6 +120,28 @@ def test_following_another_plan_ends_the_one_before(opened: Opened) -> None:
         ("p1", 2, p1, 2_000_000, None),
         ("p2", 1, p2, 1_000_000, 3_000_000),
     ]
+    recorded = following(opened.writer)
+    assert recorded.by_probe == {"p1": RecordedPlan(2, 9, frozenset({3}))}
+    assert recorded.newest == 2
+
+
+def test_nothing_was_followed_in_an_empty_store(opened: Opened) -> None:
+    """The numbers of plans begin at the beginning."""
+    assert following(opened.writer) == Recorded({}, 0)
+
+
+def test_what_a_probe_last_said_that_it_has_outlives_a_restart(opened: Opened) -> None:
+    """The newest connect counts, with nothing at all where it said nothing."""
+    says = [("p1", "4", "icmp4"), ("p1", "4,6", "icmp4,rx_stamps"), ("p2", "", "")]
+    rows = [
+        SessionRow(at_us=i, probe_id=who, what="connect", families=families, capabilities=able)
+        for i, (who, families, able) in enumerate(says)
+    ]
+    insert_rows(opened.writer, [*rows, SessionRow(at_us=9, probe_id="p1", what="refused")])
+    assert abilities(opened.writer) == {
+        "p1": Ability(frozenset({4, 6}), frozenset({"icmp4", "rx_stamps"})),
+        "p2": Ability(frozenset(), frozenset()),
+    }
 
 
 def test_the_file_can_be_read_by_older_readers(opened: Opened) -> None:
