@@ -31,6 +31,7 @@ COMMANDS: Final = {
     ),
     "coordinator": Command("coordinator.cli", "run the server; tokens, probes, configuration"),
     "probe": Command("probe.cli", "enrol, run, check one target, doctor"),
+    "measure": Command("coordinator.measure_cli", "have probes measure a URL once, now"),
     "verdict": Command("analysis.cli", "what failed, for whom, and what cannot be known", True),
     "incidents": Command("analysis.cli", "runs of verdicts with onset, end and scope", True),
     "adjudicate": Command("analysis.cli", "test a claim against what the probes saw", True),

@@ -45,6 +45,7 @@ from coordinator.rpc.doors import (
 )
 from coordinator.rpc.enrolment import EnrolmentDoor
 from coordinator.rpc.fleet import FleetDoor
+from coordinator.rpc.measuring import Measuring
 from coordinator.rpc.plans import Plans
 from coordinator.rpc.session import Desk
 from coordinator.rpc.tracing import Tracing
@@ -193,6 +194,9 @@ async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) ->
     )
     door = FleetDoor(desk, runtime.registry, authority, limits=lambda: configs.config.limits)
     tracing = Tracing(desk, door)
+    measuring = Measuring(
+        desk, door, candidate=census.candidate, config=lambda: runtime.configs.config
+    )
     door.saw_failure_runs = tracing.saw_failure_runs
     identity = ServerIdentity(
         authority, server_names(configs.config), now=lambda: as_datetime(runtime.wall())
@@ -203,7 +207,7 @@ async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) ->
     servers = (
         await serve_fleet(door),
         _enrol_server(runtime, plans),
-        _admin_server(runtime, door, plans, tracing),
+        serve_admin(AdminDoor(_operations(runtime, door, plans), tracing, measuring)),
     )
     doors = configs.config.doors
     try:
@@ -249,7 +253,7 @@ def _enrol_server(runtime: Runtime, plans: Plans) -> Server:
     return serve_enrolment(door)
 
 
-def _admin_server(runtime: Runtime, door: FleetDoor, plans: Plans, tracing: Tracing) -> Server:
+def _operations(runtime: Runtime, door: FleetDoor, plans: Plans) -> Operations:
     async def changed(probe: Probe) -> None:
         if probe.state is ProbeState.REVOKED:
             door.cut(probe.probe_id, reason="this probe was revoked")
@@ -257,13 +261,12 @@ def _admin_server(runtime: Runtime, door: FleetDoor, plans: Plans, tracing: Trac
         plans.look_again()
         await _record_probe(runtime, probe)
 
-    operations = Operations(
+    return Operations(
         runtime.registry,
         ca_key_sha256=runtime.authority.key_sha256,
         seen=lambda: runtime.presence.seen,
         changed=changed,
     )
-    return serve_admin(AdminDoor(operations, tracing))
 
 
 async def _record_probe(runtime: Runtime, probe: Probe) -> None:

@@ -162,7 +162,12 @@ def _add_token(commands: Any) -> None:
     create.add_argument("--country", help="two letters, such as DE")
     create.add_argument("--provider", help="who runs the machine")
     create.add_argument(
-        "--label", action="append", default=[], type=_label, metavar="KEY=VALUE", help="repeatable"
+        "--label",
+        action="append",
+        default=[],
+        type=key_value,
+        metavar="KEY=VALUE",
+        help="repeatable",
     )
     create.add_argument("--ttl", type=_span_s, default=86_400, metavar="24h", help="good for")
     create.add_argument("--json", action="store_true", help="print JSON")
@@ -186,7 +191,8 @@ def _add_probes(commands: Any) -> None:
     quarantine.set_defaults(act=_quarantine)
 
 
-def _label(text: str) -> tuple[str, str]:
+def key_value(text: str) -> tuple[str, str]:
+    """An option's KEY=VALUE, for argparse."""
     key, equals, value = text.partition("=")
     if not (key and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")

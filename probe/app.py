@@ -30,6 +30,7 @@ from probe.io.uplink import Uplink
 from probe.plans import PlanBook
 from probe.settings import Settings
 from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_supported, unsupported
+from proto.gen import plan_pb2
 from proto.model import Check, Heartbeat, Hello, Plan
 from soundings import VERSION
 
@@ -82,6 +83,7 @@ class Probe:
             heartbeat_s=lambda: max(HEARTBEAT_MIN_S, self.plans.plan.heartbeat_s),
             adopt=self.plans.adopt,
             run=self.engine.request,
+            once=self._run_once,
             reply_deadline_s=settings.link.reply_deadline_s,
         )
 
@@ -96,6 +98,11 @@ class Probe:
         self._box = replace(self._box, settings=settings)
         self.outbox.pace(flush_s=plan.flush_s, flush_rows=plan.flush_rows)
         return self.engine.adopt(plan.checks)
+
+    def _run_once(self, signed: plan_pb2.SignedPlan) -> None:
+        checks = self.plans.once(signed, now_us=self.clocks.wall())
+        if checks:
+            self.engine.once(checks)
 
     def _hello(self) -> Hello:
         return Hello(

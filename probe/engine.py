@@ -109,6 +109,16 @@ class Engine:
         else:
             self._log.warning("request_refused", check_no=check_no, reason=refused)
 
+    def once(self, checks: Sequence[Check]) -> None:
+        """Run checks of no plan once, now. Refused with a line in the log."""
+        refused = self._triggers.once(
+            checks, slot_at_us=self._clocks.look().now_us, now_us=self._clocks.mono_us()
+        )
+        if refused is None:
+            self._wake.set()
+        else:
+            self._log.warning("once_refused", checks=len(checks), reason=refused)
+
     def may_contact(self, address: str) -> bool:
         """Count a contact of an address; False when the operator's rate for it is used up."""
         return self._gate.admit_address(

@@ -15,13 +15,13 @@ import structlog
 import trio
 from google.protobuf.message import DecodeError
 
-from probe.core.limits import is_replay, plan_findings
+from probe.core.limits import is_replay, once_findings, plan_findings
 from probe.exits import ProbeError
 from probe.io import seal
 from probe.io.state import StateDirectory
 from proto.codec import plan_from_wire, plan_seal
 from proto.gen import plan_pb2
-from proto.model import Plan, WireError
+from proto.model import Check, Plan, WireError
 
 FILE: Final = "plan.bin"
 NO_PLAN: Final = Plan(version=0, checks=())
@@ -38,6 +38,7 @@ class PlanBook:
         self._follow = follow
         self._log = structlog.get_logger("plan")
         self._kept = b""
+        self._last_once = 0
         self.plan = NO_PLAN
         self.since_us: int | None = None  # the first instant whose slots are this plan's
 
@@ -66,21 +67,28 @@ class PlanBook:
             except ProbeError as error:
                 self._log.error("plan_not_kept", cause=str(error))  # no trace needed
 
+    def once(self, signed: plan_pb2.SignedPlan, *, now_us: int) -> tuple[Check, ...]:
+        """The checks that are to run once; none of a request that is refused, which the log says.
+
+        A request is taken once: its number is above that of every one before it.
+        """
+        plan = self._opened(signed, source="request", once=True)
+        if plan is None:
+            return ()
+        findings = list(once_findings(plan, now_us=now_us))
+        if plan.version <= self._last_once:
+            findings.append(f"request {plan.version} came before")
+        if findings:
+            self._refuse("request", "; ".join(findings[:5]))
+            return ()
+        self._last_once = plan.version
+        self._log.info("request_taken", number=plan.version, checks=len(plan.checks))
+        return plan.checks
+
     def _take(self, signed: plan_pb2.SignedPlan, *, source: str) -> bool:
-        # Read each time: a renewal may have brought the next authority in the meantime.
-        ca_pem = self._state.read("ca.pem") or b""
-        sealed = plan_seal(signed.plan, probe_id=signed.probe_id)
-        if not seal.is_signed(sealed, signed.signature, ca_pem=ca_pem):
-            return self._refuse(source, "its signature is not by a CA of ca.pem")
-        if signed.probe_id != self._probe_id:
-            return self._refuse(
-                source,
-                f"it is signed for probe {signed.probe_id!r}; this one is {self._probe_id!r}",
-            )
-        try:
-            plan = plan_from_wire(signed.plan)
-        except WireError as error:
-            return self._refuse(source, str(error))
+        plan = self._opened(signed, source=source)
+        if plan is None:
+            return False
         if is_replay(plan, in_force=self.plan):
             return self._refuse(
                 source, f"version {plan.version} was issued before the one in force"
@@ -96,6 +104,28 @@ class PlanBook:
             "plan_followed", version=plan.version, checks=len(plan.checks), source=source
         )
         return True
+
+    def _opened(
+        self, signed: plan_pb2.SignedPlan, *, source: str, once: bool = False
+    ) -> Plan | None:
+        """What a message holds where it is signed for this probe; None = refused."""
+        # Read each time: a renewal may have brought the next authority in the meantime.
+        ca_pem = self._state.read("ca.pem") or b""
+        sealed = plan_seal(signed.plan, probe_id=signed.probe_id, once=once)
+        if not seal.is_signed(sealed, signed.signature, ca_pem=ca_pem):
+            self._refuse(source, "its signature is not by a CA of ca.pem")
+            return None
+        if signed.probe_id != self._probe_id:
+            self._refuse(
+                source,
+                f"it is signed for probe {signed.probe_id!r}; this one is {self._probe_id!r}",
+            )
+            return None
+        try:
+            return plan_from_wire(signed.plan)
+        except WireError as error:
+            self._refuse(source, str(error))
+            return None
 
     def _refuse(self, source: str, reason: str) -> bool:
         self._log.error("plan_refused", source=source, reason=reason, in_force=self.plan.version)

@@ -72,13 +72,16 @@ def plan_to_wire(plan: Plan) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
-def plan_seal(plan: bytes, *, probe_id: str) -> bytes:
+def plan_seal(plan: bytes, *, probe_id: str, once: bool = False) -> bytes:
     """What is signed of a serialised plan: these bytes (version and time of issue in them), for this probe.
+
+    `once` is for checks that run once: what was signed as that is no plan to follow, nor the other way.
 
     The digest has a fixed length and comes last, so no two pairs give the same bytes; the beginning
     keeps the key's other signatures (certificates) from passing for a plan's.
     """
-    return b"soundings plan\0" + probe_id.encode() + b"\0" + hashlib.sha256(plan).digest()
+    purpose = b"soundings once\0" if once else b"soundings plan\0"
+    return purpose + probe_id.encode() + b"\0" + hashlib.sha256(plan).digest()
 
 
 def plan_from_wire(data: bytes) -> Plan:

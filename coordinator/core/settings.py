@@ -12,6 +12,10 @@ ANCHOR_SERVICE = "anchor"
 """Anchors are controls for every service; in rows they belong to a service of this name."""
 
 
+ONCE_SERVICE = "once"
+"""What was measured once, on request, belongs to a service of this name; nothing of it is judged."""
+
+
 def is_literal(value: str) -> bool:
     """Is this an address literal?"""
     try:

@@ -30,6 +30,7 @@ from coordinator.core.controls import asked_of
 from coordinator.core.reading import Findings, Key, read_list, read_table
 from coordinator.core.settings import (
     ANCHOR_SERVICE,
+    ONCE_SERVICE,
     Address,
     Config,
     Doors,
@@ -151,6 +152,8 @@ def _services(raw: object, reader: ComponentReader, findings: Findings) -> tuple
         read = read_table(table, where, SERVICE_KEYS, findings)
         if read["name"] == ANCHOR_SERVICE:
             findings.add(f"{where}.name", ANCHOR_SERVICE, "that name is kept for [[anchor]] tables")
+        if read["name"] == ONCE_SERVICE:
+            findings.add(f"{where}.name", ONCE_SERVICE, "that name is kept for `soundings measure`")
         if not read["component"]:
             findings.add(f"{where}.component", [], "give it at least one [[service.component]]")
         components = reader.read(

@@ -5,13 +5,17 @@ With the coordinator stopped the same operations run on the files directly (coor
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
+from coordinator.core.oneoff import Request, RequestRefusedError
 from coordinator.core.registry import Seen, Vantage
 from coordinator.operations import Operations, ProbeFacts
+from coordinator.rpc.measuring import Measuring
 from coordinator.rpc.tracing import TraceRefusedError, Tracing
+from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.registry import RegistryError
 from proto.gen import admin_pb2, admin_pb2_grpc
 from proto.model import SoundingsError
@@ -20,9 +24,10 @@ from proto.model import SoundingsError
 class AdminDoor(admin_pb2_grpc.AdminServicer):
     """The servicer of the unix socket."""
 
-    def __init__(self, operations: Operations, tracing: Tracing) -> None:
+    def __init__(self, operations: Operations, tracing: Tracing, measuring: Measuring) -> None:
         self._operations = operations
         self._tracing = tracing
+        self._measuring = measuring
 
     async def CreateToken(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.CreateTokenRequest, context: Any
@@ -73,6 +78,27 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
         except TraceRefusedError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         return admin_pb2.AdminReply(text=text)
+
+    async def Measure(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.MeasureRequest, context: Any
+    ) -> AsyncIterator[admin_pb2.MeasureReply]:
+        """Have probes measure a URL once, and hand on their rows as they come."""
+        asked = Request(
+            url=request.url,
+            kinds=tuple(request.kinds),
+            families=tuple(request.families),
+            probes=request.probes,
+            asns=tuple(request.asns),
+            countries=tuple(request.countries),
+            labels=dict(request.labels),
+        )
+        try:
+            async for reply in self._measuring.measure(asked):
+                yield reply
+        except RequestRefusedError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except StoreUnavailableError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
 
 def vantage_from_wire(message: admin_pb2.Vantage) -> Vantage:

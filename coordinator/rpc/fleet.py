@@ -116,9 +116,13 @@ class FleetDoor(fleet_pb2_grpc.FleetServicer):
 
     def ask_run(self, probe_id: str, check_no: int) -> None:
         """Have a probe run a check of its plan once, now, if it is connected."""
+        self.send(probe_id, fleet_pb2.Down(run=fleet_pb2.Run(check_no=check_no)))
+
+    def send(self, probe_id: str, message: fleet_pb2.Down) -> None:
+        """Tell a probe something, if it is connected."""
         session = self._live.get(probe_id)
         if session is not None:
-            session.outbox.put(fleet_pb2.Down(run=fleet_pb2.Run(check_no=check_no)))
+            session.outbox.put(message)
 
     def cut(self, probe_id: str, *, reason: str) -> bool:
         """End the live session of a revoked probe at once; False when it has none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +59,35 @@ class Operator:
         )
         return str((await self._ask("Trace", request)).text)
 
+    async def measure(self, request: admin_pb2.MeasureRequest) -> AsyncIterator[Any]:
+        """What Admin.Measure replies, as it comes."""
+        if not self._socket.is_socket():
+            raise NotRunningError
+        async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
+            with _told():
+                async for reply in admin_pb2_grpc.AdminStub(channel).Measure(request):
+                    yield reply
+
     async def _ask(self, call: str, request: Any) -> Any:
         """Raises NotRunningError, or CoordinatorError with what the coordinator said."""
         if not self._socket.is_socket():
             raise NotRunningError
         async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
-            try:
+            with _told():
                 stub = admin_pb2_grpc.AdminStub(channel)
                 return await getattr(stub, call)(request, timeout=REPLY_WITHIN_S)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNAVAILABLE:
-                    raise NotRunningError from error
-                code = Exit.USAGE if error.code() in _ASKED_WRONGLY else Exit.DATA_UNUSABLE
-                raise CoordinatorError(error.details() or error.code().name, code=code) from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the coordinator says of a call that failed, as this program says it."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            raise NotRunningError from error
+        code = Exit.USAGE if error.code() in _ASKED_WRONGLY else Exit.DATA_UNUSABLE
+        raise CoordinatorError(error.details() or error.code().name, code=code) from error
 
 
 _ASKED_WRONGLY = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND}

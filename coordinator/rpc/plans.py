@@ -161,6 +161,13 @@ class Plans:
         signed = plan_pb2.SignedPlan(plan=wire, signature=signature, probe_id=probe_id)
         return fleet_pb2.Down(plan=signed)
 
+    def signed_once(self, plan: Plan, *, probe_id: str) -> fleet_pb2.Down:
+        """Checks that one probe is to run once."""
+        wire = plan_to_wire(plan)
+        signature = self._authority.sign(plan_seal(wire, probe_id=probe_id, once=True))
+        signed = plan_pb2.SignedPlan(plan=wire, signature=signature, probe_id=probe_id)
+        return fleet_pb2.Down(once=signed)
+
     def _issue(self, catalogue: Catalogue, components: frozenset[Key]) -> Issued:
         plan = plan_for(
             catalogue.definitions,

@@ -6,7 +6,7 @@ Each function runs inside `Store.run_in_store`, in one transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -54,6 +54,17 @@ def accept_config(con: duckdb.DuckDBPyConnection, config: Config, source: Source
     insert_rows(con, changed)
     con.execute(statement("current_checks")).fetchall()
     return Catalogue(config, version, definitions, source.loaded_at_us)
+
+
+def accept_once(
+    con: duckdb.DuckDBPyConnection, define: Callable[[Mapping[str, int]], tuple[Definition, ...]]
+) -> tuple[Definition, ...]:
+    """Number and record checks that are in no configuration; `define` makes them of what is known."""
+    known = {row.check_id: row.check_no for row in _stored_checks(con)}
+    definitions = define(known)
+    insert_rows(con, [_check_row(definition, 0) for definition in definitions])
+    con.execute(statement("current_checks")).fetchall()
+    return definitions
 
 
 def refuse_config(

@@ -253,6 +253,13 @@ def is_replay(plan: Plan, *, in_force: Plan) -> bool:
     return plan.version < in_force.version and plan.issued_at_us < in_force.issued_at_us
 
 
+ONCE_CHECKS_MAX: Final = 24
+"""Checks that one request may bring: every kind of a target in both families, with its controls."""
+
+ONCE_AGE_MAX_US: Final = 600 * 1_000_000
+"""A request older than this, or from the future, is somebody's recording; clocks may be off by less."""
+
+
 def plan_findings(plan: Plan) -> tuple[str, ...]:
     """Why a plan as a whole is refused; empty = it may run within the limits."""
     numbers = [check.check_no for check in plan.checks]
@@ -287,6 +294,26 @@ def plan_findings(plan: Plan) -> tuple[str, ...]:
         )
         if not low <= value <= PACE_MAX_S
     )
+    return tuple(findings)
+
+
+def once_findings(plan: Plan, *, now_us: int) -> tuple[str, ...]:
+    """Why checks that are to run once are refused; empty = they may, within the limits."""
+    findings = list(plan_findings(plan))
+    if len(plan.checks) > ONCE_CHECKS_MAX:
+        findings.append(f"{len(plan.checks)} checks; at most {ONCE_CHECKS_MAX} are run at once")
+    findings.extend(
+        f"check {check.check_id[:80]}: {name} is set; a check that runs once has none"
+        for check in plan.checks
+        for name, value in (
+            ("interval_s", check.interval_s),
+            ("on_failure", check.on_failure),
+            ("confirm_after_s", check.confirm_after_s),
+        )
+        if value
+    )
+    if abs(now_us - plan.issued_at_us) > ONCE_AGE_MAX_US:
+        findings.append("it was issued at another time by this machine's clock")
     return tuple(findings)
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -36,6 +36,11 @@ ANEW_S: Final = 60.0
 
 REQUEST_GAP_S: Final = 10.0
 """The coordinator gets one run of a check in this time: enough for a person or a judge who asks."""
+
+ONCE_PER_S: Final = 4.0
+ONCE_BURST: Final = 48
+"""And of checks that are in no plan so many a second, and so many at once: each makes a row. What they
+ask of a target is bounded by its own limit."""
 
 LATE_MAX_US: Final = 1_000_000
 """A run this late has lost its moment: 3 s after a failure means no more than 4."""
@@ -72,6 +77,7 @@ class Triggers:
         "_heap",
         "_no_request_before_us",
         "_not_before",
+        "_once_empty_us",
         "_pending",
         "_serial",
     )
@@ -84,6 +90,7 @@ class Triggers:
         self._pending: Counter[int] = Counter()  # confirmations to come, by check_no
         self._not_before: dict[int, _NotBefore] = {}  # checks of on_failure
         self._no_request_before_us: dict[int, int] = {}
+        self._once_empty_us = 0
 
     def adopt(self, checks: Iterable[Check]) -> None:
         """Follow another plan: what was to come is dropped, what is known of its checks stays."""
@@ -126,6 +133,17 @@ class Triggers:
             return f"a check is run on request once in {REQUEST_GAP_S:g} s"
         self._no_request_before_us[check_no] = now_us + _us(REQUEST_GAP_S)
         self._add(check, slot_at_us, Trigger.REQUEST, due_us=now_us)
+        return None
+
+    def once(self, checks: Sequence[Check], *, slot_at_us: int, now_us: int) -> str | None:
+        """The coordinator asks for checks of no plan; returns why they are not taken, None when they are."""
+        # A leaky bucket as one instant: the one at which it will be empty.
+        empty_us = max(self._once_empty_us, now_us) + _us(len(checks) / ONCE_PER_S)
+        if empty_us - now_us > _us(ONCE_BURST / ONCE_PER_S):
+            return f"of checks of no plan {ONCE_BURST} are run at once, and {ONCE_PER_S:g} a second"
+        self._once_empty_us = empty_us
+        for check in checks:
+            self._add(check, slot_at_us, Trigger.REQUEST, due_us=now_us)
         return None
 
     def given_up(self, run: Run) -> None:

@@ -17,7 +17,7 @@ import trio
 from probe.io.disk import Spool, Stored
 from proto.codec import ROWS_MAX, report_to_wire
 from proto.gen import fleet_pb2
-from proto.model import Certificate, Plan, Report, Result
+from proto.model import Certificate, Plan, Report, Result, Trigger
 
 PENDING_MAX: Final = 20_000
 """Rows that may wait for a stalled disk (some 10 MB); beyond that the oldest go, and are counted."""
@@ -88,7 +88,8 @@ class Outbox:
             if certificate.sha256 not in self._sent_certificates:
                 self._certificates[certificate.sha256] = certificate
         self._first.set()
-        if len(self._pending) >= self._flush_rows:
+        # Whoever asked for a run waits for its row.
+        if len(self._pending) >= self._flush_rows or row.trigger is Trigger.REQUEST:
             self._full.set()
 
     def send_certificates_again(self) -> None:

@@ -50,6 +50,7 @@ class Ports:
     heartbeat_s: Callable[[], float]
     adopt: Callable[[plan_pb2.SignedPlan], Awaitable[None]]
     run: Callable[[int], None]  # a check of the plan, by its number, once and now
+    once: Callable[[plan_pb2.SignedPlan], None]  # checks of no plan
     reply_deadline_s: float = REPLY_DEADLINE_S
 
 
@@ -160,6 +161,8 @@ class Session:
                 self._planned.set()
             case "run":
                 self._ports.run(down.run.check_no)
+            case "once":
+                self._ports.once(down.once)
             case "drain":
                 self._take_drain(down.drain)
             case "notice":

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15proto/gen/admin.proto\x12\x0csoundings.v1\"\xcb\x01\n\x07Vantage\x12\x10\n\x03\x61sn\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x63ountry\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08provider\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.soundings.v1.Vantage.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04_asnB\n\n\x08_countryB\x0b\n\t_provider\"Y\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x07vantage\x18\x02 \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\r\n\x05ttl_s\x18\x03 \x01(\r\"F\n\x10\x43reateTokenReply\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rexpires_at_us\x18\x03 \x01(\x03\"\x13\n\x11ListProbesRequest\"\xd0\x02\n\x08ProbeRow\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x07vantage\x18\x03 \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\r\n\x05state\x18\x04 \x01(\t\x12\x17\n\nseen_at_us\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x14\n\x0cplan_version\x18\x07 \x01(\x04\x12\x1c\n\x0f\x63lock_offset_us\x18\x08 \x01(\x12H\x01\x88\x01\x01\x12\x1b\n\x0e\x63lock_error_us\x18\t \x01(\x04H\x02\x88\x01\x01\x12\x17\n\nspool_rows\x18\n \x01(\x04H\x03\x88\x01\x01\x12\x14\n\x0c\x65victed_rows\x18\x0b \x01(\x04\x42\r\n\x0b_seen_at_usB\x12\n\x10_clock_offset_usB\x11\n\x0f_clock_error_usB\r\n\x0b_spool_rows\"9\n\x0fListProbesReply\x12&\n\x06probes\x18\x01 \x03(\x0b\x32\x16.soundings.v1.ProbeRow\"\x1c\n\x08ProbeRef\x12\x10\n\x08probe_id\x18\x01 \x01(\t\"3\n\x11QuarantineRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0c\n\x04lift\x18\x02 \x01(\x08\"Q\n\x0cTraceRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x11\n\tcomponent\x18\x02 \x01(\t\x12\x0e\n\x06probes\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"\x1a\n\nAdminReply\x12\x0c\n\x04text\x18\x01 \x01(\t2\xea\x02\n\x05\x41\x64min\x12O\n\x0b\x43reateToken\x12 .soundings.v1.CreateTokenRequest\x1a\x1e.soundings.v1.CreateTokenReply\x12L\n\nListProbes\x12\x1f.soundings.v1.ListProbesRequest\x1a\x1d.soundings.v1.ListProbesReply\x12:\n\x06Revoke\x12\x16.soundings.v1.ProbeRef\x1a\x18.soundings.v1.AdminReply\x12G\n\nQuarantine\x12\x1f.soundings.v1.QuarantineRequest\x1a\x18.soundings.v1.AdminReply\x12=\n\x05Trace\x12\x1a.soundings.v1.TraceRequest\x1a\x18.soundings.v1.AdminReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15proto/gen/admin.proto\x12\x0csoundings.v1\"\xcb\x01\n\x07Vantage\x12\x10\n\x03\x61sn\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x63ountry\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08provider\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.soundings.v1.Vantage.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04_asnB\n\n\x08_countryB\x0b\n\t_provider\"Y\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x07vantage\x18\x02 \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\r\n\x05ttl_s\x18\x03 \x01(\r\"F\n\x10\x43reateTokenReply\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rexpires_at_us\x18\x03 \x01(\x03\"\x13\n\x11ListProbesRequest\"\xd0\x02\n\x08ProbeRow\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x07vantage\x18\x03 \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\r\n\x05state\x18\x04 \x01(\t\x12\x17\n\nseen_at_us\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x14\n\x0cplan_version\x18\x07 \x01(\x04\x12\x1c\n\x0f\x63lock_offset_us\x18\x08 \x01(\x12H\x01\x88\x01\x01\x12\x1b\n\x0e\x63lock_error_us\x18\t \x01(\x04H\x02\x88\x01\x01\x12\x17\n\nspool_rows\x18\n \x01(\x04H\x03\x88\x01\x01\x12\x14\n\x0c\x65victed_rows\x18\x0b \x01(\x04\x42\r\n\x0b_seen_at_usB\x12\n\x10_clock_offset_usB\x11\n\x0f_clock_error_usB\r\n\x0b_spool_rows\"9\n\x0fListProbesReply\x12&\n\x06probes\x18\x01 \x03(\x0b\x32\x16.soundings.v1.ProbeRow\"\x1c\n\x08ProbeRef\x12\x10\n\x08probe_id\x18\x01 \x01(\t\"3\n\x11QuarantineRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0c\n\x04lift\x18\x02 \x01(\x08\"Q\n\x0cTraceRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x11\n\tcomponent\x18\x02 \x01(\t\x12\x0e\n\x06probes\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"\xd8\x01\n\x0eMeasureRequest\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x10\n\x08\x66\x61milies\x18\x03 \x03(\r\x12\x0e\n\x06probes\x18\x04 \x01(\r\x12\x0c\n\x04\x61sns\x18\x05 \x03(\r\x12\x11\n\tcountries\x18\x06 \x03(\t\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.soundings.v1.MeasureRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x86\x01\n\x0cMeasureReply\x12+\n\x05\x61sked\x18\x01 \x01(\x0b\x32\x1a.soundings.v1.MeasureAskedH\x00\x12\r\n\x03row\x18\x02 \x01(\tH\x00\x12/\n\x07missing\x18\x03 \x01(\x0b\x32\x1c.soundings.v1.MeasureMissingH\x00\x42\t\n\x07message\"A\n\x0cMeasureAsked\x12\x0e\n\x06probes\x18\x01 \x01(\r\x12\x0e\n\x06\x63hecks\x18\x02 \x01(\r\x12\x11\n\tcomponent\x18\x03 \x01(\t\" \n\x0eMeasureMissing\x12\x0e\n\x06probes\x18\x01 \x03(\t\"\x1a\n\nAdminReply\x12\x0c\n\x04text\x18\x01 \x01(\t2\xb1\x03\n\x05\x41\x64min\x12O\n\x0b\x43reateToken\x12 .soundings.v1.CreateTokenRequest\x1a\x1e.soundings.v1.CreateTokenReply\x12L\n\nListProbes\x12\x1f.soundings.v1.ListProbesRequest\x1a\x1d.soundings.v1.ListProbesReply\x12:\n\x06Revoke\x12\x16.soundings.v1.ProbeRef\x1a\x18.soundings.v1.AdminReply\x12G\n\nQuarantine\x12\x1f.soundings.v1.QuarantineRequest\x1a\x18.soundings.v1.AdminReply\x12=\n\x05Trace\x12\x1a.soundings.v1.TraceRequest\x1a\x18.soundings.v1.AdminReply\x12\x45\n\x07Measure\x12\x1c.soundings.v1.MeasureRequest\x1a\x1a.soundings.v1.MeasureReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VANTAGE_LABELSENTRY']._loaded_options = None
   _globals['_VANTAGE_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_MEASUREREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_MEASUREREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_VANTAGE']._serialized_start=40
   _globals['_VANTAGE']._serialized_end=243
   _globals['_VANTAGE_LABELSENTRY']._serialized_start=165
@@ -53,8 +55,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUARANTINEREQUEST']._serialized_end=908
   _globals['_TRACEREQUEST']._serialized_start=910
   _globals['_TRACEREQUEST']._serialized_end=991
-  _globals['_ADMINREPLY']._serialized_start=993
-  _globals['_ADMINREPLY']._serialized_end=1019
-  _globals['_ADMIN']._serialized_start=1022
-  _globals['_ADMIN']._serialized_end=1384
+  _globals['_MEASUREREQUEST']._serialized_start=994
+  _globals['_MEASUREREQUEST']._serialized_end=1210
+  _globals['_MEASUREREQUEST_LABELSENTRY']._serialized_start=165
+  _globals['_MEASUREREQUEST_LABELSENTRY']._serialized_end=210
+  _globals['_MEASUREREPLY']._serialized_start=1213
+  _globals['_MEASUREREPLY']._serialized_end=1347
+  _globals['_MEASUREASKED']._serialized_start=1349
+  _globals['_MEASUREASKED']._serialized_end=1414
+  _globals['_MEASUREMISSING']._serialized_start=1416
+  _globals['_MEASUREMISSING']._serialized_end=1448
+  _globals['_ADMINREPLY']._serialized_start=1450
+  _globals['_ADMINREPLY']._serialized_end=1476
+  _globals['_ADMIN']._serialized_start=1479
+  _globals['_ADMIN']._serialized_end=1912
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,11 @@ class AdminStub:
                 request_serializer=proto_dot_gen_dot_admin__pb2.TraceRequest.SerializeToString,
                 response_deserializer=proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
                 _registered_method=True)
+        self.Measure = channel.unary_stream(
+                '/soundings.v1.Admin/Measure',
+                request_serializer=proto_dot_gen_dot_admin__pb2.MeasureRequest.SerializeToString,
+                response_deserializer=proto_dot_gen_dot_admin__pb2.MeasureReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -94,6 +99,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Measure(self, request, context):
+        """First whom it asked, then each row as it comes, and last what never came.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +133,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Trace,
                     request_deserializer=proto_dot_gen_dot_admin__pb2.TraceRequest.FromString,
                     response_serializer=proto_dot_gen_dot_admin__pb2.AdminReply.SerializeToString,
+            ),
+            'Measure': grpc.unary_stream_rpc_method_handler(
+                    servicer.Measure,
+                    request_deserializer=proto_dot_gen_dot_admin__pb2.MeasureRequest.FromString,
+                    response_serializer=proto_dot_gen_dot_admin__pb2.MeasureReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -258,6 +275,33 @@ class Admin:
             '/soundings.v1.Admin/Trace',
             proto_dot_gen_dot_admin__pb2.TraceRequest.SerializeToString,
             proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Measure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/soundings.v1.Admin/Measure',
+            proto_dot_gen_dot_admin__pb2.MeasureRequest.SerializeToString,
+            proto_dot_gen_dot_admin__pb2.MeasureReply.FromString,
             options,
             channel_credentials,
             insecure,

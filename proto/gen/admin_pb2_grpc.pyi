@@ -36,6 +36,8 @@ class AdminStub:
     Revoke: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ProbeRef, _admin_pb2.AdminReply]
     Quarantine: _grpc.UnaryUnaryMultiCallable[_admin_pb2.QuarantineRequest, _admin_pb2.AdminReply]
     Trace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.AdminReply]
+    Measure: _grpc.UnaryStreamMultiCallable[_admin_pb2.MeasureRequest, _admin_pb2.MeasureReply]
+    """First whom it asked, then each row as it comes, and last what never came."""
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -45,6 +47,8 @@ class AdminAsyncStub(AdminStub):
     Revoke: _aio.UnaryUnaryMultiCallable[_admin_pb2.ProbeRef, _admin_pb2.AdminReply]  # type: ignore[assignment]
     Quarantine: _aio.UnaryUnaryMultiCallable[_admin_pb2.QuarantineRequest, _admin_pb2.AdminReply]  # type: ignore[assignment]
     Trace: _aio.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.AdminReply]  # type: ignore[assignment]
+    Measure: _aio.UnaryStreamMultiCallable[_admin_pb2.MeasureRequest, _admin_pb2.MeasureReply]  # type: ignore[assignment]
+    """First whom it asked, then each row as it comes, and last what never came."""
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -81,5 +85,13 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.TraceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.AdminReply, _abc.Awaitable[_admin_pb2.AdminReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Measure(
+        self,
+        request: _admin_pb2.MeasureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.MeasureReply], _abc.AsyncIterator[_admin_pb2.MeasureReply]]:
+        """First whom it asked, then each row as it comes, and last what never came."""
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -70,6 +70,7 @@ class Down(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
+    ONCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """answers hello"""
@@ -98,6 +99,10 @@ class Down(_message.Message):
     def run(self) -> Global___Run:
         """run this check of the plan once, now"""
 
+    @_builtins.property
+    def once(self) -> _plan_pb2.SignedPlan:
+        """run these checks once, now; they join no plan and have no slots"""
+
     def __init__(
         self,
         *,
@@ -109,12 +114,13 @@ class Down(_message.Message):
         drain: Global___Drain | None = ...,
         notice: Global___Notice | None = ...,
         run: Global___Run | None = ...,
+        once: _plan_pb2.SignedPlan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "clock", b"clock", "drain", b"drain", "message", b"message", "notice", b"notice", "plan", b"plan", "reject", b"reject", "run", b"run", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "clock", b"clock", "drain", b"drain", "message", b"message", "notice", b"notice", "once", b"once", "plan", b"plan", "reject", b"reject", "run", b"run", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "clock", b"clock", "drain", b"drain", "message", b"message", "notice", b"notice", "plan", b"plan", "reject", b"reject", "run", b"run", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "clock", b"clock", "drain", b"drain", "message", b"message", "notice", b"notice", "once", b"once", "plan", b"plan", "reject", b"reject", "run", b"run", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "plan", "clock", "ack", "reject", "drain", "notice", "run"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "plan", "clock", "ack", "reject", "drain", "notice", "run", "once"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

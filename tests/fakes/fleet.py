@@ -73,10 +73,12 @@ class Authority:
         raw = token_id + secret + pin_of(self.certificate)
         return "snd1_" + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
-    def sign(self, plan: Plan, *, probe_id: str = PROBE_ID) -> plan_pb2.SignedPlan:
-        """A plan as the probe of this name accepts it."""
+    def sign(
+        self, plan: Plan, *, probe_id: str = PROBE_ID, once: bool = False
+    ) -> plan_pb2.SignedPlan:
+        """A plan as the probe of this name accepts it, to follow or to run once."""
         body = plan_to_wire(plan)
-        sealed = plan_seal(body, probe_id=probe_id)
+        sealed = plan_seal(body, probe_id=probe_id, once=once)
         signature = self.key.sign(sealed, ec.ECDSA(hashes.SHA256()))
         return plan_pb2.SignedPlan(plan=body, signature=signature, probe_id=probe_id)
 

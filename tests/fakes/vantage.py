@@ -15,6 +15,7 @@ from probe.io.session import Ports
 from probe.io.state import StateDirectory
 from probe.io.uplink import Uplink
 from probe.plans import PlanBook
+from proto.gen import plan_pb2
 from proto.model import Heartbeat, Hello, Plan
 from tests.fakes.fleet import Coordinator
 from tests.fakes.ledgers import START_US, a_row
@@ -45,6 +46,7 @@ class Vantage:
         self.outbox.pace(flush_s=flush_s, flush_rows=flush_rows)
         self.followed: list[Plan] = []
         self.asked_to_run: list[int] = []
+        self.asked_once: list[plan_pb2.SignedPlan] = []
         self.plans = PlanBook(self.state, probe_id=identity.endpoint.probe_id, follow=self._follow)
         ports = Ports(
             outbox=self.outbox,
@@ -54,6 +56,7 @@ class Vantage:
             heartbeat_s=lambda: 0.2,
             adopt=self.plans.adopt,
             run=self.asked_to_run.append,
+            once=self.asked_once.append,
             reply_deadline_s=reply_deadline_s,
         )
         self.uplink = Uplink(self.state, identity, ports, base_s=0.05, cap_s=0.2)

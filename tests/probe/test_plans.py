@@ -141,3 +141,45 @@ async def test_a_plan_cannot_be_renamed(tmp_path: Path) -> None:
     renamed.probe_id = PROBE_ID
     await book.book.adopt(renamed)
     assert book.followed == []
+
+
+ONCE = replace(PLAN, version=9, issued_at_us=1_000, checks=(a_check(interval_s=0),))
+
+
+def test_checks_to_run_once_join_no_plan(tmp_path: Path) -> None:
+    """They are handed on, nothing is followed, and the same request is not taken twice."""
+    book = Book(tmp_path)
+    signed = AUTHORITY.sign(ONCE, once=True)
+    assert book.book.once(signed, now_us=2_000) == ONCE.checks
+    assert book.followed == []
+    with capture_logs() as logs:
+        assert book.book.once(signed, now_us=2_000) == ()
+    assert logs[0]["reason"] == "request 9 came before"
+
+
+@pytest.mark.parametrize(
+    ("signed", "reason"),
+    [
+        (AUTHORITY.sign(ONCE), "its signature"),
+        (Authority().sign(ONCE, once=True), "its signature"),
+        (AUTHORITY.sign(ONCE, once=True, probe_id="probe-2"), "signed for probe 'probe-2'"),
+        (AUTHORITY.sign(replace(ONCE, checks=(a_check(),)), once=True), "interval_s is set"),
+        (AUTHORITY.sign(replace(ONCE, issued_at_us=10**12), once=True), "another time"),
+    ],
+    ids=["a plan", "another authority", "another probe", "with slots", "another time"],
+)
+def test_what_is_no_request_for_this_probe_now_is_refused(
+    tmp_path: Path, signed: plan_pb2.SignedPlan, reason: str
+) -> None:
+    """With its reason in the log, and nothing is run."""
+    book = Book(tmp_path)
+    with capture_logs() as logs:
+        assert book.book.once(signed, now_us=2_000) == ()
+    assert reason in logs[0]["reason"]
+
+
+async def test_a_request_is_no_plan(tmp_path: Path) -> None:
+    """What was signed to run once cannot take the place of what is measured."""
+    book = Book(tmp_path)
+    await book.book.adopt(AUTHORITY.sign(ONCE, once=True))
+    assert book.followed == []

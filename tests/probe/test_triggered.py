@@ -116,6 +116,30 @@ async def test_the_coordinator_asks_and_is_bounded(autojump_clock: MockClock) ->
     assert {row.lateness_us for row in world.rows} == {0}
 
 
+async def test_checks_of_no_plan_are_measured_once(autojump_clock: MockClock) -> None:
+    """Each has one row at the instant of the request; the plan's slots are what they were."""
+    world = World()
+    plan = a_check(1, interval_s=5)
+    once = [a_check(77, interval_s=0), a_check(78, interval_s=0)]
+    await live(world, 12, [plan])
+    alone = [row.slot_at_us for row in world.rows]
+    world = World()
+    world.engine.adopt([plan])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.engine.run)
+        await pass_time(5.5)
+        world.engine.once(once)
+        world.engine.once(once * 25)
+        await pass_time(6.5)
+        world.engine.stop()
+    rows = [row for row in world.rows if row.trigger is Trigger.REQUEST]
+    assert sorted((row.check_no, row.slot_at_us - START_US) for row in rows) == [
+        (77, 5_500_000),
+        (78, 5_500_000),
+    ]
+    assert [row.slot_at_us for row in world.rows if row.trigger is Trigger.SCHEDULE] == alone
+
+
 async def test_what_was_asked_for_and_cannot_run_says_why(autojump_clock: MockClock) -> None:
     """One row, like a slot: unsupported here, or beyond half of the operator's rate."""
     world = World(missing=frozenset({Kind.ICMP}), limits=replace(ROOMY, per_target_per_minute=1))

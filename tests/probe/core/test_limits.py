@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from probe.core.limits import (
     CHECKS_MAX,
+    ONCE_AGE_MAX_US,
+    ONCE_CHECKS_MAX,
     PACKETS_MAX,
     TARGETS_MAX,
     TRACE_PACKETS_MAX,
@@ -15,6 +17,7 @@ from probe.core.limits import (
     Gate,
     Limits,
     contacts_of,
+    once_findings,
     plan_findings,
     target_of,
 )
@@ -141,6 +144,28 @@ def test_a_plan_that_asks_too_much_is_refused_with_reasons() -> None:
     many = tuple(a_check(number) for number in range(CHECKS_MAX + 1))
     assert len(plan_findings(Plan(version=1, checks=many))) == 1
     assert plan_findings(Plan(version=1, checks=many[:-1])) == ()
+
+
+def test_checks_that_run_once_are_few_and_have_nothing_that_repeats() -> None:
+    """No slots, nothing that follows, of this hour by this clock, and within the bounds of a plan."""
+    good = tuple(a_check(number, interval_s=0) for number in range(ONCE_CHECKS_MAX))
+    assert once_findings(Plan(version=1, checks=good, issued_at_us=5), now_us=7) == ()
+    more = (*good, a_check(99, interval_s=0))
+    odd = (
+        a_check(1),
+        a_check(2, interval_s=0, on_failure=(3,)),
+        a_check(3, interval_s=0, confirm_after_s=(3.0,)),
+        a_check(4, interval_s=0, packets=1000),
+    )
+    for checks, words in (
+        (more, [f"{ONCE_CHECKS_MAX + 1} checks"]),
+        (odd, ["packets is 1000", "interval_s is set", "on_failure is set", "confirm_after_s is"]),
+    ):
+        findings = once_findings(Plan(version=1, checks=checks, issued_at_us=5), now_us=7)
+        assert len(findings) == len(words)
+        assert all(word in text for word, text in zip(words, findings, strict=True))
+    late = once_findings(Plan(version=1, checks=good, issued_at_us=5), now_us=ONCE_AGE_MAX_US + 6)
+    assert [text.split(" by ")[0] for text in late] == ["it was issued at another time"]
 
 
 def test_a_plan_may_ask_for_all_the_echoes_that_a_run_sends_and_no_more() -> None:

@@ -7,7 +7,16 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.core.triggers import AGAIN_S, ANEW_S, LATE_MAX_US, REQUEST_GAP_S, Run, Triggers
+from probe.core.triggers import (
+    AGAIN_S,
+    ANEW_S,
+    LATE_MAX_US,
+    ONCE_BURST,
+    ONCE_PER_S,
+    REQUEST_GAP_S,
+    Run,
+    Triggers,
+)
 from proto.model import Check, Failure, Kind, Operation, Reason, Result, State, Trigger, Validity
 from tests.fakes.ledgers import START_US, a_check, a_row
 
@@ -171,6 +180,23 @@ def test_the_coordinator_may_ask_for_what_the_plan_holds() -> None:
         (9, Trigger.REQUEST),
     ]
     assert {run.slot_at_us for run in runs} == {START_US}
+
+
+def test_checks_of_no_plan_run_once() -> None:
+    """So many at once and so many a second; they are unknown to the plan before and after."""
+    triggers = following(TRACED)
+    other = replace(TRACE, check_no=77)
+
+    def ask(now_s: float) -> str | None:
+        return triggers.once(
+            [other] * ONCE_BURST, slot_at_us=START_US, now_us=round(now_s * SECOND_US)
+        )
+
+    assert ask(0) is None
+    assert "a second" in str(ask(ONCE_BURST / ONCE_PER_S - 0.01))
+    assert ask(ONCE_BURST / ONCE_PER_S) is None
+    assert len(taken(triggers, 20)) == 2 * ONCE_BURST
+    assert "no such check" in str(triggers.request(77, slot_at_us=START_US, now_us=0))
 
 
 def test_a_plan_change_drops_what_was_to_come() -> None:
