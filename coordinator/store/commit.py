@@ -12,27 +12,26 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import structlog
 
 from coordinator.core.intake import (
     BatchName,
     Flags,
-    ahead_of_arrival,
     allowed_checks,
     name_fates,
     refuse_group,
 )
 from coordinator.store.certificates import read_certificate
-from coordinator.store.merge import Merged, merge, unzigzag
+from coordinator.store.facts import Facts, Values, read_facts
+from coordinator.store.insert import REGISTERED, Columns, arriving_reports, insert_results
+from coordinator.store.merge import Merged, merge
 from coordinator.store.rows import BatchRow, CertificateRow, RejectRow, Row, insert_rows
 from coordinator.store.statements import statement
 from proto.codec import fingerprint
-from proto.columns import COLUMNS, Encoding
 
 DATA_ERRORS: Final = (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError, ValueError)
 """What DuckDB raises for rows it cannot take, as opposed to a disk or a process in trouble."""
@@ -87,6 +86,7 @@ class Known:
     allowed: dict[str, Flags]
     fingerprints: set[str]
     traces: Flags  # by check number: is it a trace?
+    facts: Facts
 
 
 def read_known(con: duckdb.DuckDBPyConnection, *, keep: Known | None = None) -> Known:
@@ -101,7 +101,7 @@ def read_known(con: duckdb.DuckDBPyConnection, *, keep: Known | None = None) -> 
         allowed.update(keep.allowed)
         traces = keep.traces
     fingerprints = {row[0] for row in con.execute(statement("read_fingerprints")).fetchall()}
-    return Known(marks, allowed, fingerprints, traces)
+    return Known(marks, allowed, fingerprints, traces, read_facts(con))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def roll_back(con: duckdb.DuckDBPyConnection) -> None:
     """Undo what is open. In this order: unregistering inside an aborted transaction raises too."""
     with suppress(duckdb.Error):
         con.execute("ROLLBACK")
-    for name in ("incoming", "arriving", "hopping"):
+    for name in REGISTERED:
         with suppress(duckdb.Error):
             con.unregister(name)
 
@@ -194,8 +194,9 @@ def _commit(
     refused = [_refusal(one.arrival, one.reason) for one in decided if one.fate is Fate.REJECTED]
     certificates = [] if merged is None else _certificates(merged, fresh, known.fingerprints)
     con.execute("BEGIN TRANSACTION")
+    facts: list[Values] = []
     if merged is not None:
-        _insert_results(con, merged, fresh)
+        facts = insert_results(con, merged, _arriving(fresh), known.facts)
     insert_rows(con, (*rows, *refused, *certificates, *map(_batch_row, fresh)))
     if faults.before_commit:
         faults.before_commit()
@@ -203,6 +204,7 @@ def _commit(
     if faults.after_commit:
         faults.after_commit()
     known.marks.update(marks)
+    known.facts.learn(facts)
     known.fingerprints.update(row.cert_sha256 for row in certificates)
     return decided
 
@@ -258,68 +260,14 @@ def _batch_row(arrival: Arrival) -> BatchRow:
     )
 
 
-def _insert_results(
-    con: duckdb.DuckDBPyConnection, merged: Merged, arrivals: Sequence[Arrival]
-) -> None:
-    con.register("incoming", _incoming(merged))
-    con.register("arriving", _arriving(arrivals))
-    inserted = con.execute(statement("insert_results"), {"texts": list(merged.texts)}).fetchall()[
-        0
-    ][0]
-    con.unregister("incoming")
-    if len(merged.group.hops.row):
-        con.register("hopping", _hopping(merged))
-        con.execute(statement("insert_hops"), {"texts": list(merged.texts)}).fetchall()
-        con.unregister("hopping")
-    con.unregister("arriving")
-    expected = int(merged.group.rows.sum())
-    if inserted != expected:
-        raise ValueError(f"{inserted} of {expected} rows found their check and their probe")
-
-
-def _incoming(merged: Merged) -> dict[str, npt.NDArray[Any]]:
-    """The columns as DuckDB scans them, without a copy."""
-    group = merged.group
-    columns: dict[str, npt.NDArray[Any]] = {**group.columns, **merged.text_columns}
-    for column in COLUMNS:
-        if column.encoding is Encoding.ZIGZAG:
-            raw = group.columns[column.name].astype(np.uint64)
-            columns[f"{column.name}_known"] = raw > 0
-            columns[column.name] = unzigzag(raw - (raw > 0))
-    return {
-        **columns,
-        "report_no": np.repeat(np.arange(len(group.rows)), group.rows),
-        "check_no": group.check_no,
-        "slot_us": group.slot_us,
-        "started": group.started,
-        "start_delta_us": group.start_delta_us,
-        "ahead": ahead_of_arrival(group),
-    }
-
-
-def _hopping(merged: Merged) -> dict[str, npt.NDArray[Any]]:
-    """The hops, each with what it needs of its row."""
-    group = merged.group
-    row = group.hops.row
-    return {
-        **group.hops.columns,
-        "router": merged.hop_routers,
-        "report_no": np.repeat(np.arange(len(group.rows)), group.hops.counts),
-        "check_no": group.check_no[row],
-        "slot_us": group.slot_us[row],
-        "trigger": group.columns["trigger"][row],
-        "address": merged.text_columns["address"][row],
-    }
-
-
-def _arriving(arrivals: Sequence[Arrival]) -> dict[str, npt.NDArray[Any]]:
-    return {
-        "report_no": np.arange(len(arrivals)),
-        "probe_id": np.array([a.name.probe_id for a in arrivals], dtype=object),
-        "boot_id": np.array([f"{a.name.epoch:016x}" for a in arrivals], dtype=object),
-        "seq": np.array([a.name.seq for a in arrivals], dtype=np.uint64),
-        "received_us": np.array([a.received_at_us for a in arrivals], dtype=np.int64),
-    }
+def _arriving(arrivals: Sequence[Arrival]) -> Columns:
+    names = [arrival.name for arrival in arrivals]
+    return arriving_reports(
+        [name.probe_id for name in names],
+        [name.epoch for name in names],
+        [name.seq for name in names],
+        [arrival.received_at_us for arrival in arrivals],
+    )
 
 
 def _certificates(

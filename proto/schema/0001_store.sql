@@ -28,6 +28,7 @@ CREATE TYPE stamp_word AS ENUM ('kernel', 'tcp_info', 'coarse', 'user', 'kernel_
 -- ---------------------------------------------------------------- who and what
 
 CREATE TABLE probes (
+    declaration_no UINTEGER NOT NULL,
     probe_id VARCHAR NOT NULL,
     name VARCHAR NOT NULL,
     vantage_asn UINTEGER,
@@ -38,11 +39,13 @@ CREATE TABLE probes (
     recorded_at TIMESTAMP NOT NULL
 );
 COMMENT ON TABLE probes IS 'Vantage points as declared, one row per change; the newest row of a probe holds.';
+COMMENT ON COLUMN probes.declaration_no IS 'Number of this row, by which results say what their vantage point was when they came.';
 COMMENT ON COLUMN probes.name IS 'Short name of the vantage point; what cells call vantage.';
 COMMENT ON COLUMN probes.labels IS 'JSON object of the labels given with the enrolment token.';
 COMMENT ON COLUMN probes.state IS 'enrolled, quarantined or revoked. Quarantine lowers weight and hides no row.';
 
 CREATE TABLE checks (
+    definition_no UINTEGER NOT NULL,
     check_no UINTEGER NOT NULL,
     check_id VARCHAR NOT NULL,
     kind kind_word NOT NULL,
@@ -60,6 +63,7 @@ CREATE TABLE checks (
     config_version UINTEGER NOT NULL
 );
 COMMENT ON TABLE checks IS 'Definitions of checks, one row per configuration version that changed them; the newest row of a check_no holds.';
+COMMENT ON COLUMN checks.definition_no IS 'Number of this row, by which results say what their check was when they came.';
 COMMENT ON COLUMN checks.check_no IS 'Stable number of the check; the same over configuration versions while its check_id stays.';
 COMMENT ON COLUMN checks.control IS 'How the check departs from what a user does, to tell where a failure sits; NULL = it does not.';
 COMMENT ON COLUMN checks.interval_s IS '0 = no slots: it runs when another check fails, or on request.';
@@ -93,25 +97,8 @@ COMMENT ON TABLE config_versions IS 'Every configuration that was read: the text
 
 -- ---------------------------------------------------------------- facts
 
-CREATE TABLE results (
-    slot_at TIMESTAMP NOT NULL,
-    started_at TIMESTAMP,
-    received_at TIMESTAMP NOT NULL,
-    probe_id VARCHAR NOT NULL,
-    boot_id VARCHAR NOT NULL,
-    seq UBIGINT NOT NULL,
-    check_no UINTEGER NOT NULL,
-    check_id VARCHAR NOT NULL,
-    kind kind_word NOT NULL,
-    control control_word,
-    service VARCHAR NOT NULL,
-    component VARCHAR NOT NULL,
-    role role_word NOT NULL,
-    vantage VARCHAR NOT NULL,
-    vantage_asn UINTEGER,
-    vantage_country VARCHAR,
-    target_asn UINTEGER,
-    target_prefix VARCHAR,
+CREATE TABLE result_facts (
+    fact_no UINTEGER NOT NULL,
     state state_word NOT NULL,
     reason reason_word,
     address VARCHAR,
@@ -124,6 +111,35 @@ CREATE TABLE results (
     duplicates USMALLINT NOT NULL,
     late USMALLINT NOT NULL,
     retransmits USMALLINT,
+    stamp_source stamp_word,
+    http_status USMALLINT,
+    http_version VARCHAR,
+    cert_sha256 VARCHAR,
+    cert_verify USMALLINT,
+    tls_version VARCHAR,
+    dns_rcode USMALLINT,
+    router VARCHAR,
+    icmp_type UTINYINT,
+    icmp_code UTINYINT,
+    edge VARCHAR,
+    validity validity_word NOT NULL,
+    trigger trigger_word NOT NULL,
+    page VARCHAR,
+    dns_flags VARCHAR,
+    clock_synchronised BOOLEAN
+);
+COMMENT ON TABLE result_facts IS 'What many rows say alike, each combination once or a few times: the words, counts and names of a result. Read the view results, which joins it.';
+COMMENT ON COLUMN result_facts.fact_no IS 'Number of the combination; result_rows name it.';
+
+CREATE TABLE result_rows (
+    slot_at TIMESTAMP NOT NULL,
+    started_at TIMESTAMP,
+    received_at TIMESTAMP NOT NULL,
+    declaration_no UINTEGER NOT NULL,
+    epoch UBIGINT NOT NULL,
+    seq UBIGINT NOT NULL,
+    definition_no UINTEGER NOT NULL,
+    fact_no UINTEGER NOT NULL,
     rtt_ms_min FLOAT,
     rtt_ms_median FLOAT,
     rtt_ms_max FLOAT,
@@ -132,63 +148,20 @@ CREATE TABLE results (
     tls_ms FLOAT,
     first_byte_ms FLOAT,
     total_ms FLOAT,
-    stamp_source stamp_word,
-    http_status USMALLINT,
-    http_version VARCHAR,
     body_bytes UINTEGER,
     body_sha256 VARCHAR,
     location VARCHAR,
-    cert_sha256 VARCHAR,
-    cert_verify USMALLINT,
-    tls_version VARCHAR,
-    dns_rcode USMALLINT,
     dns_ttl_s UINTEGER,
     answers VARCHAR,
-    router VARCHAR,
-    icmp_type UTINYINT,
-    icmp_code UTINYINT,
-    edge VARCHAR,
     lateness_ms FLOAT,
     clock_offset_ms FLOAT,
-    clock_error_ms FLOAT,
-    validity validity_word NOT NULL,
-    trigger trigger_word NOT NULL,
-    page VARCHAR,
-    dns_flags VARCHAR,
-    clock_synchronised BOOLEAN
+    clock_error_ms FLOAT
 );
-COMMENT ON TABLE results IS 'The slot ledger: one row with trigger schedule per probe, check and slot that was measured or not run, and beside it what was tried because of a failure or on request. A slot that came again in another report is kept here and counted nowhere: the first received holds. What never came is in the view ledger as unreported.';
-COMMENT ON COLUMN results.slot_at IS 'The scheduled instant, by the probe''s wall clock.';
-COMMENT ON COLUMN results.started_at IS 'When the check really started, by the probe''s wall clock; NULL when it was not run.';
-COMMENT ON COLUMN results.received_at IS 'When the coordinator took it in, by the coordinator''s clock.';
-COMMENT ON COLUMN results.boot_id IS 'The probe process that measured it.';
-COMMENT ON COLUMN results.seq IS 'Number of the report that carried it, within the boot.';
-COMMENT ON COLUMN results.vantage_asn IS 'As of this row: a vantage point can move.';
-COMMENT ON COLUMN results.state IS 'measured or not_run.';
-COMMENT ON COLUMN results.reason IS 'Why it was not run; NULL when measured.';
-COMMENT ON COLUMN results.operation IS 'The step that failed; NULL when none did. A later step was not attempted.';
-COMMENT ON COLUMN results.failure IS 'How it failed, from a closed list; NULL = good. A local_* failure never counts against the target.';
-COMMENT ON COLUMN results.sent IS 'Attempts made: packets for icmp, connections or queries else.';
-COMMENT ON COLUMN results.lost IS 'Attempts without a good answer in time.';
-COMMENT ON COLUMN results.late IS 'Of the lost ones, those answered within a second after the deadline.';
-COMMENT ON COLUMN results.retransmits IS 'SYN retransmits for tcp, http and tls; repeated queries for dns.';
-COMMENT ON COLUMN results.rtt_ms_median IS 'Round trip by the clock in stamp_source.';
-COMMENT ON COLUMN results.resolve_ms IS 'Time of the name resolution of this slot; NULL when none was needed.';
-COMMENT ON COLUMN results.first_byte_ms IS 'From the request''s last byte sent to the first byte of the answer.';
-COMMENT ON COLUMN results.total_ms IS 'From the first step to the last byte.';
-COMMENT ON COLUMN results.cert_verify IS '0 = good, else the verification code of X.509 (10 expired, 18 self-signed, 20 issuer unknown, 62 name).';
-COMMENT ON COLUMN results.router IS 'Address that sent the ICMP error.';
-COMMENT ON COLUMN results.edge IS 'Key of the point of presence, from headers of the answer.';
-COMMENT ON COLUMN results.lateness_ms IS 'Start minus the instant at which it fell due: its slot, or when it was triggered.';
-COMMENT ON COLUMN results.clock_offset_ms IS 'Coordinator minus probe, as last estimated; never used to correct a stamp silently.';
-COMMENT ON COLUMN results.clock_error_ms IS 'Bound of that estimate: half the round trip.';
-COMMENT ON COLUMN results.validity IS 'Is the row fit for use? A separate axis, never a state of the network.';
-
-COMMENT ON COLUMN results.control IS 'How the check departs from what a user does; such rows are in no cell of their component. NULL = it does not.';
-COMMENT ON COLUMN results.trigger IS 'What made the row. Only schedule is evidence and counted. Rows of confirmation and failure have the slot_at of the failed slot that asked for them, rows of request the instant of the request; several may share it.';
-COMMENT ON COLUMN results.page IS 'A known page that is not the service''s own: challenge or block. A fact about the answer, not a verdict.';
-COMMENT ON COLUMN results.dns_flags IS 'Flags of the answer as dig prints them, and tcp where it came by TCP.';
-COMMENT ON COLUMN results.clock_synchronised IS 'Whether the probe''s kernel believed that somebody disciplines its clock; NULL = it would not say.';
+COMMENT ON TABLE result_rows IS 'What a result says of itself alone, one row per result, in the order of arrival. Read the view results, which joins what stands in probes, checks and result_facts.';
+COMMENT ON COLUMN result_rows.declaration_no IS 'The row of probes that held when it came.';
+COMMENT ON COLUMN result_rows.epoch IS 'The probe process that measured it; boot_id as a number.';
+COMMENT ON COLUMN result_rows.definition_no IS 'The row of checks that held when it came.';
+COMMENT ON COLUMN result_rows.fact_no IS 'The row of result_facts that says the rest.';
 
 CREATE TABLE hops (
     slot_at TIMESTAMP NOT NULL,
@@ -398,6 +371,109 @@ COMMENT ON COLUMN incidents.state IS 'open, ended, or withdrawn where later rows
 
 -- ---------------------------------------------------------------- views
 
+CREATE VIEW results AS
+SELECT
+    r.slot_at,
+    r.started_at,
+    r.received_at,
+    p.probe_id,
+    printf('%016x', r.epoch) AS boot_id,
+    r.seq,
+    c.check_no,
+    c.check_id,
+    c.kind,
+    c.control,
+    c.service,
+    c.component,
+    c.role,
+    p.name AS vantage,
+    p.vantage_asn,
+    p.vantage_country,
+    c.target_asn,
+    c.target_prefix,
+    f.state,
+    f.reason,
+    f.address,
+    f.port,
+    f.family,
+    f.operation,
+    f.failure,
+    f.sent,
+    f.lost,
+    f.duplicates,
+    f.late,
+    f.retransmits,
+    r.rtt_ms_min,
+    r.rtt_ms_median,
+    r.rtt_ms_max,
+    r.resolve_ms,
+    r.connect_ms,
+    r.tls_ms,
+    r.first_byte_ms,
+    r.total_ms,
+    f.stamp_source,
+    f.http_status,
+    f.http_version,
+    r.body_bytes,
+    r.body_sha256,
+    r.location,
+    f.cert_sha256,
+    f.cert_verify,
+    f.tls_version,
+    f.dns_rcode,
+    r.dns_ttl_s,
+    r.answers,
+    f.router,
+    f.icmp_type,
+    f.icmp_code,
+    f.edge,
+    r.lateness_ms,
+    r.clock_offset_ms,
+    r.clock_error_ms,
+    f.validity,
+    f.trigger,
+    f.page,
+    f.dns_flags,
+    f.clock_synchronised,
+    r.rowid AS row_no
+FROM result_rows AS r
+INNER JOIN result_facts AS f ON f.fact_no = r.fact_no
+INNER JOIN checks AS c ON c.definition_no = r.definition_no
+INNER JOIN probes AS p ON p.declaration_no = r.declaration_no;
+COMMENT ON VIEW results IS 'The slot ledger: one row with trigger schedule per probe, check and slot that was measured or not run, and beside it what was tried because of a failure or on request. A slot that came again in another report is kept here and counted nowhere: the first received holds. What never came is in the view ledger as unreported.';
+COMMENT ON COLUMN results.slot_at IS 'The scheduled instant, by the probe''s wall clock.';
+COMMENT ON COLUMN results.started_at IS 'When the check really started, by the probe''s wall clock; NULL when it was not run.';
+COMMENT ON COLUMN results.received_at IS 'When the coordinator took it in, by the coordinator''s clock.';
+COMMENT ON COLUMN results.boot_id IS 'The probe process that measured it.';
+COMMENT ON COLUMN results.seq IS 'Number of the report that carried it, within the boot.';
+COMMENT ON COLUMN results.vantage_asn IS 'As of this row: a vantage point can move.';
+COMMENT ON COLUMN results.state IS 'measured or not_run.';
+COMMENT ON COLUMN results.reason IS 'Why it was not run; NULL when measured.';
+COMMENT ON COLUMN results.operation IS 'The step that failed; NULL when none did. A later step was not attempted.';
+COMMENT ON COLUMN results.failure IS 'How it failed, from a closed list; NULL = good. A local_* failure never counts against the target.';
+COMMENT ON COLUMN results.sent IS 'Attempts made: packets for icmp, connections or queries else.';
+COMMENT ON COLUMN results.lost IS 'Attempts without a good answer in time.';
+COMMENT ON COLUMN results.late IS 'Of the lost ones, those answered within a second after the deadline.';
+COMMENT ON COLUMN results.retransmits IS 'SYN retransmits for tcp, http and tls; repeated queries for dns.';
+COMMENT ON COLUMN results.rtt_ms_median IS 'Round trip by the clock in stamp_source.';
+COMMENT ON COLUMN results.resolve_ms IS 'Time of the name resolution of this slot; NULL when none was needed.';
+COMMENT ON COLUMN results.first_byte_ms IS 'From the request''s last byte sent to the first byte of the answer.';
+COMMENT ON COLUMN results.total_ms IS 'From the first step to the last byte.';
+COMMENT ON COLUMN results.cert_verify IS '0 = good, else the verification code of X.509 (10 expired, 18 self-signed, 20 issuer unknown, 62 name).';
+COMMENT ON COLUMN results.router IS 'Address that sent the ICMP error.';
+COMMENT ON COLUMN results.edge IS 'Key of the point of presence, from headers of the answer.';
+COMMENT ON COLUMN results.lateness_ms IS 'Start minus the instant at which it fell due: its slot, or when it was triggered.';
+COMMENT ON COLUMN results.clock_offset_ms IS 'Coordinator minus probe, as last estimated; never used to correct a stamp silently.';
+COMMENT ON COLUMN results.clock_error_ms IS 'Bound of that estimate: half the round trip.';
+COMMENT ON COLUMN results.validity IS 'Is the row fit for use? A separate axis, never a state of the network.';
+
+COMMENT ON COLUMN results.control IS 'How the check departs from what a user does; such rows are in no cell of their component. NULL = it does not.';
+COMMENT ON COLUMN results.trigger IS 'What made the row. Only schedule is evidence and counted. Rows of confirmation and failure have the slot_at of the failed slot that asked for them, rows of request the instant of the request; several may share it.';
+COMMENT ON COLUMN results.page IS 'A known page that is not the service''s own: challenge or block. A fact about the answer, not a verdict.';
+COMMENT ON COLUMN results.dns_flags IS 'Flags of the answer as dig prints them, and tcp where it came by TCP.';
+COMMENT ON COLUMN results.clock_synchronised IS 'Whether the probe''s kernel believed that somebody disciplines its clock; NULL = it would not say.';
+COMMENT ON COLUMN results.row_no IS 'Order in which the store took the rows of a report and the reports; names nothing outside this file.';
+
 CREATE VIEW ledger AS
 WITH due AS (
     SELECT
@@ -427,6 +503,6 @@ LEFT JOIN results AS r
     AND r.trigger = 'schedule'
 QUALIFY row_number() OVER (
     PARTITION BY due.probe_id, due.check_no, due.slot_at
-    ORDER BY r.received_at, r.seq, r.rowid
+    ORDER BY r.received_at, r.seq, r.row_no
 ) = 1;
 COMMENT ON VIEW ledger IS 'Every slot that was due, once: measured, not_run, or unreported where no row ever came. Of several rows the first received holds.';

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 import duckdb
@@ -22,7 +22,7 @@ class Fact:
     slot_at_us: int = T0_US
     received_at_us: int = T0_US + SECOND_US
     probe_id: str = "p01"
-    boot_id: str = "boot"
+    epoch: int = 1
     seq: int = 1
     check_no: int = 1
     check_id: str = "c1"
@@ -56,8 +56,18 @@ class Fact:
     control: str | None = None
 
 
-_STAMPS = {"slot_at_us": "slot_at", "received_at_us": "received_at"}
-_COLUMNS = tuple(_STAMPS.get(field.name, field.name) for field in fields(Fact))
+_CHECK = (
+    "check_no", "check_id", "kind", "control", "service", "component", "role", "target_asn",
+    "target_prefix",
+)  # fmt: skip
+_PROBE = ("probe_id", "vantage", "vantage_asn", "vantage_country")
+_SHARED = (
+    "state", "reason", "address", "port", "family", "operation", "failure", "sent", "lost",
+    "duplicates", "late", "http_status", "validity", "trigger",
+)  # fmt: skip
+_OWN = (
+    "slot_at_us", "received_at_us", "epoch", "seq", "rtt_ms_median", "first_byte_ms", "total_ms", "tls_ms",
+)  # fmt: skip
 
 
 def open_store(path: str = ":memory:") -> duckdb.DuckDBPyConnection:
@@ -69,15 +79,55 @@ def open_store(path: str = ":memory:") -> duckdb.DuckDBPyConnection:
 
 
 def write(connection: duckdb.DuckDBPyConnection, facts: Iterable[Fact]) -> None:
-    """Append facts in one statement."""
-    rows = [_row(fact) for fact in facts]
-    if not rows:
+    """Append facts as the writer does: the rows, and once each what they share."""
+    values = [asdict(fact) for fact in facts]
+    if not values:
         return
-    columns = ", ".join(f"unnest(${name})" for name in _COLUMNS)
-    connection.execute(
-        f"INSERT INTO results ({', '.join(_COLUMNS)}) SELECT {columns}",
-        {name: [row[n] for row in rows] for n, name in enumerate(_COLUMNS)},
-    )
+    numbers = {
+        "definition_no": _share(connection, "checks", "definition_no", _CHECK, values, _DEFINED),
+        "declaration_no": _share(connection, "probes", "declaration_no", _PROBE, values, _DECLARED),
+        "fact_no": _share(connection, "result_facts", "fact_no", _SHARED, values, {}),
+    }
+    own: dict[str, list[object]] = {name: [row[name] for row in values] for name in _OWN}
+    for stamp in ("slot_at", "received_at"):
+        own[stamp] = [utc(row[f"{stamp}_us"]) for row in values]
+        del own[f"{stamp}_us"]
+    _append(connection, "result_rows", {**own, **numbers})
+
+
+_DEFINED: dict[str, object] = {
+    "host": "x.test", "family": 4, "interval_s": 60.0, "timeout_s": 5.0, "config_version": 0,
+}  # fmt: skip
+_DECLARED: dict[str, object] = {"state": "enrolled", "recorded_at": utc(0)}
+
+
+def _share(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    number: str,
+    names: tuple[str, ...],
+    values: list[dict[str, object]],
+    rest: dict[str, object],
+) -> list[object]:
+    """The number of each row's part in a table that others share, which is written with it."""
+    highest = f"SELECT coalesce(max({number}), 0) FROM {table}"  # noqa: S608  # our own names
+    [(last,)] = connection.execute(highest).fetchall()
+    keys = [tuple(row[name] for name in names) for row in values]
+    known = {key: last + n for n, key in enumerate(dict.fromkeys(keys), start=1)}
+    columns: dict[str, list[object]] = {
+        {"vantage": "name"}.get(name, name): [key[n] for key in known]
+        for n, name in enumerate(names)
+    }
+    columns.update({name: [value] * len(known) for name, value in rest.items()})
+    _append(connection, table, {number: list(known.values()), **columns})
+    return [known[key] for key in keys]
+
+
+def _append(
+    connection: duckdb.DuckDBPyConnection, table: str, columns: dict[str, list[object]]
+) -> None:
+    told = ", ".join(f"unnest(${name})" for name in columns)
+    connection.execute(f"INSERT INTO {table} ({', '.join(columns)}) SELECT {told}", columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +193,3 @@ def _failed(fact: Fact) -> Fact:
         rtt_ms_median=None,
         first_byte_ms=None,
     )
-
-
-def _row(fact: Fact) -> list[object]:
-    values = asdict(fact)
-    return [utc(values[f.name]) if f.name in _STAMPS else values[f.name] for f in fields(Fact)]

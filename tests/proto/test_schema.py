@@ -22,6 +22,7 @@ from proto.model import (
     Trigger,
     Validity,
 )
+from tests.fakes.facts import SECOND_US, T0_US, Fact, write
 
 
 @pytest.fixture
@@ -89,14 +90,18 @@ def _report(
     failure: str | None,
     trigger: str = "schedule",
 ) -> None:
-    store.execute(
-        "INSERT INTO results BY NAME SELECT CAST('2026-01-01 00:00:' || $slot AS TIMESTAMP) "
-        "AS slot_at, CAST('2026-01-01 00:00:' || $received AS TIMESTAMP) AS received_at, "
-        "'p' AS probe_id, 'b' AS boot_id, 1 AS seq,"
-        "7 AS check_no, 'c' AS check_id, 'tcp' AS kind, 's' AS service, 'm' AS component, "
-        "'subject' AS role, 'v' AS vantage, 'measured' AS state, 4 AS family, 1 AS sent, 0 AS lost,"
-        "0 AS duplicates, 0 AS late, 'ok' AS validity, $failure AS failure, $trigger AS trigger",
-        {"slot": slot, "received": received, "failure": failure, "trigger": trigger},
+    write(
+        store,
+        [
+            Fact(
+                slot_at_us=T0_US + round(float(slot) * SECOND_US),
+                received_at_us=T0_US + int(received) * SECOND_US,
+                probe_id="p",
+                check_no=7,
+                failure=failure,
+                trigger=trigger,
+            )
+        ],
     )
 
 

@@ -3,7 +3,7 @@
 -- committed after it is found as well.
 WITH touched AS (
     SELECT DISTINCT time_bucket(to_microseconds($bin_us), slot_at, TIMESTAMP '1970-01-01') AS bin_at
-    FROM results
+    FROM result_rows
     WHERE received_at >= $since
 ),
 counted AS (
@@ -16,7 +16,7 @@ present AS (
     SELECT
         time_bucket(to_microseconds($bin_us), slot_at, TIMESTAMP '1970-01-01') AS bin_at,
         received_at
-    FROM results
+    FROM result_rows
     WHERE slot_at >= (SELECT min(bin_at) FROM touched)
         AND slot_at < (SELECT max(bin_at) FROM touched) + to_microseconds($bin_us)
 )

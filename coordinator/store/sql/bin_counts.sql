@@ -20,7 +20,7 @@ SELECT
     coalesce(any_value(counted.steps), []) AS steps
 FROM bins
 LEFT JOIN counted ON counted.bin_at = bins.bin_at
-LEFT JOIN results AS r
+LEFT JOIN result_rows AS r
     ON r.slot_at >= bins.bin_at
     AND r.slot_at < bins.bin_at + to_microseconds($bin_us)
     AND r.received_at <= greatest($as_of, counted.rolled_at)

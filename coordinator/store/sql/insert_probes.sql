@@ -1,11 +1,16 @@
 -- One row per change of what a vantage point is declared to be.
 INSERT INTO probes
 SELECT
-    unnest(CAST($probe_id AS VARCHAR[])),
-    unnest(CAST($name AS VARCHAR[])),
-    unnest(CAST($vantage_asn AS UINTEGER[])),
-    unnest(CAST($vantage_country AS VARCHAR[])),
-    unnest(CAST($provider AS VARCHAR[])),
-    unnest(CAST($labels AS VARCHAR[])),
-    unnest(CAST($state AS VARCHAR[])),
-    make_timestamp(unnest(CAST($recorded_at_us AS BIGINT[])))
+    (SELECT coalesce(max(declaration_no), 0) FROM probes) + row_number() OVER () AS declaration_no,
+    *
+FROM (
+    SELECT
+        unnest(CAST($probe_id AS VARCHAR[])),
+        unnest(CAST($name AS VARCHAR[])),
+        unnest(CAST($vantage_asn AS UINTEGER[])),
+        unnest(CAST($vantage_country AS VARCHAR[])),
+        unnest(CAST($provider AS VARCHAR[])),
+        unnest(CAST($labels AS VARCHAR[])),
+        unnest(CAST($state AS VARCHAR[])),
+        make_timestamp(unnest(CAST($recorded_at_us AS BIGINT[])))
+)

@@ -26,7 +26,7 @@ WITH spans AS (
 repeated AS (
     SELECT
         probe_id, check_no, slot_at, family,
-        arg_min(rowid, (received_at, seq, rowid)) AS first_row
+        arg_min(row_no, (received_at, seq, row_no)) AS first_row
     FROM results
     WHERE slot_at >= $low AND slot_at < $high
         AND trigger = 'schedule'
@@ -60,7 +60,7 @@ fit AS (
     WHERE r.slot_at >= $low AND r.slot_at < $high
         AND r.trigger = 'schedule'
         AND r.control IS NULL
-        AND coalesce(repeated.first_row = r.rowid, TRUE)
+        AND coalesce(repeated.first_row = r.row_no, TRUE)
         AND r.state = 'measured'
         AND (r.validity = 'ok' OR coalesce(starts_with(CAST(r.failure AS VARCHAR), 'local_'), FALSE))
 )
