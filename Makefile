@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 DEMO ?=
 FUZZ ?= dns --seconds 60
 BENCH ?=
+TORTURE ?=
 
-.PHONY: setup demo test fuzz check bench-probe bench-footprint bench-ingest wheel lock proto clean
+.PHONY: setup demo test fuzz check bench-probe bench-footprint bench-ingest torture wheel lock proto clean
 
 setup: $(VENV)/.ready
 
@@ -44,6 +45,10 @@ bench-footprint: setup
 # Three minutes.
 bench-ingest: setup
 	@$(BIN)/python -m tests.bench.ingest $(BENCH)
+
+# Two minutes; TORTURE="--seed N --seconds S" or "--quick". What it proves: docs/benchmarks.md.
+torture: setup
+	@$(BIN)/python -m tests.bench.torture $(TORTURE)
 
 wheel: setup
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .

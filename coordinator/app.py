@@ -70,13 +70,14 @@ def wall_us() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What a coordinator is started with. `faults` is for drills; `stop` ends it when set."""
+    """What a coordinator is started with. `faults` and `make_store` are for drills."""
 
     config_file: Path
     data_dir: Path
     services: Sequence[Service] = ()
     wall: Callable[[], int] = wall_us
     faults: Faults = field(default_factory=Faults)
+    make_store: Callable[..., Store] = Store
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -134,7 +135,7 @@ async def _open_stores(stack: AsyncExitStack, data: DataDir, launch: Launch) -> 
         authority = open_authority(data.authority, now=as_datetime(wall()))
         registry = Registry(data.registry, wall=wall)
         stack.callback(registry.close)
-        store = Store(
+        store = launch.make_store(
             data.store,
             free_bytes=lambda: shutil.disk_usage(data.path).free,
             faults=launch.faults,

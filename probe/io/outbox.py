@@ -148,7 +148,8 @@ class Outbox:
             seq, size = await self._run(lambda: _put(self._spool, report))
         changed, self.changed = self.changed, trio.Event()
         changed.set()
-        self._log.info("report_stored", seq=seq, rows=len(report.results), bytes=size)
+        rows, epoch = len(report.results), self._spool.epoch
+        self._log.info("report_stored", epoch=epoch, seq=seq, rows=rows, bytes=size)
         if self._spool.fault is not None and self._spool.fault != fault:
             self._log.error(
                 "spool_disk_fault",

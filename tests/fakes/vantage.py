@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
@@ -24,6 +24,10 @@ from tests.fakes.ledgers import START_US, a_row
 class Vantage:
     """Everything of a probe but its engine; must be made inside trio."""
 
+    backoff_s = (0.05, 0.2)
+    heartbeat_s = 0.2
+    make_spool: Callable[..., Spool] = Spool
+
     def __init__(
         self,
         path: Path,
@@ -37,7 +41,7 @@ class Vantage:
         self.state = StateDirectory(path)
         identity = self.state.identity()
         self.clocks = Clocks(wall_us())
-        spool = Spool(
+        spool = self.make_spool(
             disk or OsDisk(self.state.spool),
             settings=settings or SpoolSettings(),
             now_us=wall_us()(),
@@ -53,13 +57,14 @@ class Vantage:
             clocks=self.clocks,
             hello=self._hello,
             heartbeat=self._heartbeat,
-            heartbeat_s=lambda: 0.2,
+            heartbeat_s=lambda: self.heartbeat_s,
             adopt=self.plans.adopt,
             run=self.asked_to_run.append,
             once=self.asked_once.append,
             reply_deadline_s=reply_deadline_s,
         )
-        self.uplink = Uplink(self.state, identity, ports, base_s=0.05, cap_s=0.2)
+        base_s, cap_s = self.backoff_s
+        self.uplink = Uplink(self.state, identity, ports, base_s=base_s, cap_s=cap_s)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Batch and talk until cancelled."""
