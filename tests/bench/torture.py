@@ -30,6 +30,7 @@ from tests.bench.torture_fleet import Files, a_target, lay_out, probe_id_of, wai
 from tests.bench.torture_ground import Ground, GroundError, go_inside, lay
 from tests.bench.torture_strikes import CoordinatorStriker, DiskStriker, Group, ProbeStriker
 
+STARTED_S: Final = 30.0
 DRAIN_S: Final = 90.0
 PER_PROCESS: Final = 8
 
@@ -98,8 +99,11 @@ def _drill(args: argparse.Namespace, directory: Path) -> int:
         simulated = size.processes * PER_PROCESS
         files = lay_out(directory, ground.path, simulated=simulated, real=size.real, target=target)
         run = _Run(args, size, seconds, files, ground)
-        run.strike()
-        run.drain()
+        try:
+            run.strike()
+            run.drain()
+        finally:
+            run.kill_all()
     _promise(bench, size, disk=not args.no_disk)
     run.tell(bench)
     busy.since(bench)
@@ -115,6 +119,8 @@ def _promise(bench: Bench, size: Size, *, disk: bool) -> None:
         bench.require("full_disk_told", ">=", 1)
         bench.require("full_disk_recovery_s", "<=", 5)
         bench.require("restarts_needed", "==", 0)
+        if bench.machine["stall"] == "fsfreeze":  # else a commit need not be under way
+            bench.require("troubled_commit_ms_max", ">=", 800 * size.stall_s)
 
 
 class _Run:
@@ -140,6 +146,10 @@ class _Run:
         """Kill and trouble until the time is over."""
         began_s = time.monotonic()
         self._coordinator.start()
+        if not self._coordinator.started.wait(STARTED_S):
+            raise GroundError(
+                f"no coordinator starts: {_last_line(self._files.logs / 'coordinator')}"
+            )
         self._probes.start()
         if not self._args.no_disk:
             self._trouble(began_s)
@@ -203,6 +213,18 @@ class _Run:
             process.wait()
         watch.cancel()
 
+    def kill_all(self) -> None:
+        """Leave no process behind, however the drill ended."""
+        self._probes.end.set()
+        self._coordinator.end.set()
+        for striker in (self._probes, self._coordinator):
+            if striker.ident is not None:
+                striker.join()
+        for process in (*(group.process for group in self._groups), self._coordinator.process):
+            if process is not None:
+                process.kill()
+                process.wait()
+
     def tell(self, bench: Bench) -> None:
         """Every figure."""
         found = self._check()
@@ -232,7 +254,6 @@ class _Run:
         say(f"stalled disk, as told: {sorted(set(stalled.troubles))}; answers {stalled.answers_s}")
         _add(bench, "full_disk_told", bool(full.troubles) and full.metric, "yes")
         _add(bench, "full_disk_recovery_s", max(full.recovered_s), "s")
-        _add(bench, "stall_recovery_s", max(stalled.recovered_s), "s")
         _add(bench, "restarts_needed", full.restarts + stalled.restarts, "restarts")
 
     def _tell_commits(self, bench: Bench) -> None:
@@ -240,6 +261,8 @@ class _Run:
         commits = [tuple(map(int, line.split())) for line in lines]
         usual = [c for c in commits if not any(a <= c[0] <= b for a, b in self._disk.windows)]
         took_ms = [took_us / 1000 for _, took_us, _ in usual]
+        troubled_ms = [c[1] / 1000 for c in commits if c not in usual]
+        _add(bench, "troubled_commit_ms_max", max(troubled_ms, default=0.0), "ms")
         _add(bench, "commits", len(commits), "commits")
         _add(bench, "commit_ms_p99", percentile(took_ms, 0.99), "ms")
         _add(bench, "commit_ms_max", max(took_ms), "ms")
@@ -275,6 +298,10 @@ def _is_fresh(state: Path) -> bool:
     """Does the spool hold nothing of an earlier process, and little of this one?"""
     found = [parse_segment_name(path.name) for path in (state / "spool").glob("*.seg")]
     return len({name[0] for name in found if name is not None}) <= 1
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text(encoding="utf-8", errors="replace").splitlines() or [""])[-1]
 
 
 def _sleep_until(at_s: float) -> None:

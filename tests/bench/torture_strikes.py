@@ -47,6 +47,7 @@ class CoordinatorStriker(threading.Thread):
         self.failed_starts = 0
         self.spare = threading.Event()  # kill no more for now
         self.spared = threading.Event()  # it runs, unharmed
+        self.started = threading.Event()  # one came up
         self.end = threading.Event()
         self.process: subprocess.Popen[str] | None = None
 
@@ -69,6 +70,7 @@ class CoordinatorStriker(threading.Thread):
             process.wait()
             time.sleep(0.3)
             return
+        self.started.set()
         if fault == "none" and not self.spare.is_set():
             wait_until(self.spare.is_set, within_s=wait_s)
         elif fault != "none":
