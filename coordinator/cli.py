@@ -21,6 +21,7 @@ from coordinator.configs import load_config
 from coordinator.core.advice import advice
 from coordinator.core.planner import check_ids
 from coordinator.core.registry import Vantage
+from coordinator.core.roster import HEAD, full, line
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.offline import Offline
 from coordinator.rpc.operator import NotRunningError, Operator
@@ -58,6 +59,7 @@ it be true. The text is shown once and kept nowhere.
 """
 _PROBES: Final = """example:
   soundings coordinator probes list --json
+  soundings coordinator probes show fra-1
   soundings coordinator probes revoke p0a1b2c3d4e5f
 
 """
@@ -119,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(act=_check_config)
     token = _add(commands, "token", _INVITE, "Make enrolment tokens.")
     _add_token(token.add_subparsers(required=True, metavar="COMMAND"))
-    probes = _add(commands, "probes", _PROBES, "List, revoke or quarantine probes.")
+    probes = _add(commands, "probes", _PROBES, "List, show, revoke or quarantine probes.")
     _add_probes(probes.add_subparsers(required=True, metavar="COMMAND"))
     trace = _add(commands, "trace", _TRACE, "Ask probes for the way to a target, now.")
     trace.add_argument("target", type=_component, metavar="SERVICE/COMPONENT")
@@ -180,6 +182,11 @@ def _add_probes(commands: Any) -> None:
     listing.add_argument("--json", action="store_true", help="print JSON")
     _add_data(listing)
     listing.set_defaults(act=_list_probes)
+    show = _add(commands, "show", _PROBES, "Show all that is known of one probe.")
+    show.add_argument("probe", metavar="NAME|ID")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    _add_data(show)
+    show.set_defaults(act=_show_probe)
     revoke = _add(commands, "revoke", _PROBES, "Refuse a probe from now on, for ever.")
     revoke.add_argument("probe_id")
     _add_data(revoke)
@@ -285,20 +292,23 @@ def _list_probes(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(probes))
         return Exit.GOOD
-    print(f"{'PROBE':<14} {'NAME':<16} {'STATE':<12} {'ASN':>10} {'IN':<3} {'SPOOL':>7}  CLOCK")
+    print(HEAD)
     for probe in probes:
-        print(_line(probe))
+        print(line(probe))
     return Exit.GOOD
 
 
-def _line(probe: dict[str, Any]) -> str:
-    offset, error = probe["clock_offset_us"], probe["clock_error_us"]
-    clock = "-" if offset is None else f"{offset / 1000:+.1f} ±{(error or 0) / 1000:.1f} ms"
-    spool = "-" if probe["spool_rows"] is None else probe["spool_rows"]
-    return (
-        f"{probe['probe_id']:<14} {probe['name']:<16} {probe['state']:<12} "
-        f"{probe['asn'] or '-':>10} {probe['country'] or '-':<3} {spool:>7}  {clock}"
-    )
+def _show_probe(args: argparse.Namespace) -> int:
+    probes = _either(args.data, lambda door: door.list_probes())
+    found = [probe for probe in probes if args.probe in {probe["probe_id"], probe["name"]}]
+    if not found:
+        raise CoordinatorError(
+            f"no probe {args.probe!r}; `soundings coordinator probes list` shows all",
+            code=Exit.USAGE,
+        )
+    for probe in found:
+        print(json.dumps(probe) if args.json else "\n".join(full(probe, now_us=wall_us())))
+    return Exit.GOOD
 
 
 def _revoke(args: argparse.Namespace) -> int:

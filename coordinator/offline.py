@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from coordinator.core.registry import Vantage
+from coordinator.core.registry import FIGURES, Vantage
 from coordinator.datadir import hold
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.operations import Operations, ProbeFacts
@@ -62,9 +62,6 @@ class Offline:
 
 def _printed(facts: ProbeFacts) -> dict[str, Any]:
     vantage = facts.probe.vantage
-    unknown = dict.fromkeys(
-        ("version", "plan_version", "seen_at_us", "clock_offset_us", "clock_error_us", "spool_rows")
-    )
     return {
         "probe_id": facts.probe.probe_id,
         "name": facts.probe.name,
@@ -73,6 +70,7 @@ def _printed(facts: ProbeFacts) -> dict[str, Any]:
         "country": vantage.country,
         "provider": vantage.provider,
         "labels": dict(vantage.labels),
-        "evicted_rows": 0,
-        **unknown,
+        "families": [],
+        "capabilities": [],
+        **dict.fromkeys(FIGURES),
     }

@@ -45,19 +45,38 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a connected or once connected probe last said of itself. None = never said."""
+    """What a connected or once connected probe last said of itself. None = it did not say."""
 
     connected: bool
     seen_at_us: int
-    version: str = ""
-    boot_id: str = ""
-    plan_version: int = 0
+    version: str | None = None
+    boot_id: str | None = None
+    plan_version: int | None = None
     clock_offset_us: int | None = None
     clock_error_us: int | None = None
+    clock_drift_ppb: int | None = None
+    clock_synchronised: bool | None = None
     spool_rows: int | None = None
-    evicted_rows: int = 0
+    spool_bytes: int | None = None
+    evicted_rows: int | None = None
+    overloaded_slots: int | None = None
+    lateness_us_p99: int | None = None
+    queue_depth: int | None = None
+    receive_drops: int | None = None
+    uptime_s: float | None = None
+    cpu_s: float | None = None
+    rss_bytes: int | None = None
     families: tuple[int, ...] = ()
     capabilities: tuple[str, ...] = ()
+
+
+FIGURES: Final = (
+    *("seen_at_us", "version", "plan_version", "clock_offset_us", "clock_error_us"),
+    *("clock_drift_ppb", "clock_synchronised", "spool_rows", "spool_bytes", "evicted_rows"),
+    *("overloaded_slots", "lateness_us_p99", "queue_depth", "receive_drops", "uptime_s", "cpu_s"),
+    "rss_bytes",
+)
+"""The fields of Seen that an operator is shown, each under its name."""
 
 
 def probe_id_of(spiffe_ids: tuple[str, ...]) -> str | None:

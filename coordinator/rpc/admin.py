@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from coordinator.core.oneoff import Request, RequestRefusedError
-from coordinator.core.registry import Seen, Vantage
+from coordinator.core.registry import FIGURES, Seen, Vantage
 from coordinator.operations import Operations, ProbeFacts
 from coordinator.rpc.measuring import Measuring
 from coordinator.rpc.tracing import TraceRefusedError, Tracing
@@ -135,23 +135,17 @@ def _row(facts: ProbeFacts) -> admin_pb2.ProbeRow:
 
 
 def _add_seen(row: admin_pb2.ProbeRow, seen: Seen) -> None:
-    row.seen_at_us = seen.seen_at_us
-    row.version = seen.version
-    row.plan_version = seen.plan_version
-    row.evicted_rows = seen.evicted_rows
-    for name in ("clock_offset_us", "clock_error_us", "spool_rows"):
+    row.families.extend(seen.families)
+    row.capabilities.extend(seen.capabilities)
+    for name in FIGURES:
         value = getattr(seen, name)
         if value is not None:
             setattr(row, name, value)
 
 
 def facts_from_wire(row: admin_pb2.ProbeRow) -> dict[str, Any]:
-    """A row as the command prints it."""
+    """A row as the command prints it; None = the probe did not say, or not since the start."""
     vantage = vantage_from_wire(row.vantage)
-    known = {
-        name: getattr(row, name) if row.HasField(name) else None
-        for name in ("seen_at_us", "clock_offset_us", "clock_error_us", "spool_rows")
-    }
     return {
         "probe_id": row.probe_id,
         "name": row.name,
@@ -160,8 +154,7 @@ def facts_from_wire(row: admin_pb2.ProbeRow) -> dict[str, Any]:
         "country": vantage.country,
         "provider": vantage.provider,
         "labels": dict(vantage.labels),
-        "version": row.version or None,
-        "plan_version": row.plan_version or None,
-        "evicted_rows": row.evicted_rows,
-        **known,
+        "families": list(row.families),
+        "capabilities": list(row.capabilities),
+        **{name: getattr(row, name) if row.HasField(name) else None for name in FIGURES},
     }

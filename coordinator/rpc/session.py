@@ -239,8 +239,18 @@ class ProbeSession:
             probe_id,
             at_us=self.seen_at_us,
             plan_version=beat.plan_version,
+            clock_drift_ppb=beat.clock_drift_ppb,
+            clock_synchronised=beat.clock_synchronised,
             spool_rows=beat.spool_rows,
+            spool_bytes=beat.spool_bytes,
             evicted_rows=beat.evicted_rows,
+            overloaded_slots=beat.overloaded_slots,
+            lateness_us_p99=beat.lateness_us_p99,
+            queue_depth=beat.queue_depth,
+            receive_drops=beat.receive_drops,
+            uptime_s=beat.uptime_s,
+            cpu_s=beat.cpu_s,
+            rss_bytes=beat.rss_bytes,
         )
         self._note_plan(beat.plan_version, beat.plan_since_us)
         lateness, drift = beat.lateness_us_p99, beat.clock_drift_ppb

@@ -39,6 +39,37 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
 
+_SUMMED: Final = {
+    "spool_rows": ("soundings_probes_spool_rows", "Rows that wait in the spools of probes."),
+    "evicted_rows": (
+        "soundings_probes_evicted_rows",
+        "Rows that probes lost for want of room, ever.",
+    ),
+    "overloaded_slots": (
+        "soundings_probes_overloaded_slots",
+        "Slots that probes gave up since their start because they were too busy.",
+    ),
+    "receive_drops": (
+        "soundings_probes_receive_drops",
+        "Replies that the kernels of probes dropped.",
+    ),
+}
+"""Sums over the fleet: five thousand probes with a series for each figure would be a load of its own."""
+
+
+def _of_fleet(probes: list[serving.Record]) -> list[Metric]:
+    """What probes last said, summed, and the worst lateness; nothing where nobody said anything."""
+    found = []
+    for column, (name, meaning) in _SUMMED.items():
+        said = [probe[column] for probe in probes if probe[column] is not None]
+        found += [single(name, meaning, sum(said))] if said else []
+    late_ms = [p["lateness_ms_p99"] for p in probes if p["lateness_ms_p99"] is not None]
+    if late_ms:
+        meaning = "The latest probe's 99th percentile of how late checks start."
+        found.append(single("soundings_probes_lateness_seconds_max", meaning, max(late_ms) / 1000))
+    return found
+
+
 def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:
     counts, progress, now_us = desk.counts(), desk.progress, desk.wall()
     rejects: dict[tuple[tuple[str, str], ...], float] = {
@@ -48,6 +79,7 @@ def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:
         single(f"soundings_reports_{name}_total", meaning, getattr(counts, name), counter=True)
         for name, meaning in _COUNTED.items()
     ]
+    probes = serving.fleet(cursor, now_us=now_us)
     judged_to_us = progress.judged_to_us
     lag = [] if judged_to_us is None else [(now_us - judged_to_us) / 1_000_000]
     return [
@@ -62,6 +94,7 @@ def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:
             "soundings_rows_total", "Rows committed since the start.", counts.rows, counter=True
         ),
         single("soundings_sessions", "Probes connected now.", desk.sessions()),
+        *_of_fleet(probes),
         single("soundings_store_trouble", "1 while nothing is taken.", desk.trouble() is not None),
         single("soundings_windows_judged_total", "Windows judged.", progress.windows, counter=True),
         single("soundings_verdicts_total", "Verdicts written.", progress.verdicts, counter=True),

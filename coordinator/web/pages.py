@@ -40,7 +40,13 @@ def environment() -> jinja2.Environment:
         certainty=words.certainty,
         clock_us=words.stamp_us,
     )
-    made.globals.update(ago=words.ago, offset_text=words.offset_text, probe_state=words.probe_state)
+    made.globals.update(
+        ago=words.ago,
+        load_text=words.load_text,
+        offset_text=words.offset_text,
+        probe_state=words.probe_state,
+        use_text=words.use_text,
+    )
     return made
 
 

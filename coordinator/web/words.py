@@ -93,6 +93,22 @@ def _tail(low: str, high: str) -> str:
     return high[11:] if low[:10] == high[:10] else high
 
 
+def load_text(lateness_ms_p99: float | None, overloaded: int | None, drops: int | None) -> str:
+    """Whether a probe keeps up: lateness of its starts, and what it gave up."""
+    if lateness_ms_p99 is None and overloaded is None:
+        return "–"
+    late = "nothing started" if lateness_ms_p99 is None else f"{lateness_ms_p99:.1f} ms late (p99)"
+    given_up = f", {overloaded} slots given up" if overloaded else ""
+    return late + given_up + (f", {drops} replies dropped" if drops else "")
+
+
+def use_text(rss_bytes: int | None, cpu_s: float | None, uptime_s: float | None) -> str:
+    """What a probe takes of its host: memory now, processor on average since its start."""
+    memory = None if rss_bytes is None else f"{rss_bytes / (1 << 20):.0f} MiB"
+    share = f"{100 * cpu_s / uptime_s:.1f} % CPU" if cpu_s is not None and uptime_s else None
+    return ", ".join(text for text in (memory, share) if text) or "–"
+
+
 def probe_state(state: str, session: str | None) -> str:
     """What to call a probe: what the operator decided, else whether it is there."""
     if state != "enrolled":

@@ -161,19 +161,46 @@ class ProbeRow(_message.Message):
     CLOCK_ERROR_US_FIELD_NUMBER: _builtins.int
     SPOOL_ROWS_FIELD_NUMBER: _builtins.int
     EVICTED_ROWS_FIELD_NUMBER: _builtins.int
+    FAMILIES_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    UPTIME_S_FIELD_NUMBER: _builtins.int
+    CPU_S_FIELD_NUMBER: _builtins.int
+    RSS_BYTES_FIELD_NUMBER: _builtins.int
+    SPOOL_BYTES_FIELD_NUMBER: _builtins.int
+    QUEUE_DEPTH_FIELD_NUMBER: _builtins.int
+    OVERLOADED_SLOTS_FIELD_NUMBER: _builtins.int
+    LATENESS_US_P99_FIELD_NUMBER: _builtins.int
+    RECEIVE_DROPS_FIELD_NUMBER: _builtins.int
+    CLOCK_SYNCHRONISED_FIELD_NUMBER: _builtins.int
+    CLOCK_DRIFT_PPB_FIELD_NUMBER: _builtins.int
     probe_id: _builtins.str
     name: _builtins.str
     state: _builtins.str
     """enrolled, connected, quarantined, revoked"""
     seen_at_us: _builtins.int
+    """What the probe last said of itself; a field that it did not say is not there."""
     version: _builtins.str
     plan_version: _builtins.int
     clock_offset_us: _builtins.int
     clock_error_us: _builtins.int
     spool_rows: _builtins.int
     evicted_rows: _builtins.int
+    uptime_s: _builtins.float
+    cpu_s: _builtins.float
+    rss_bytes: _builtins.int
+    spool_bytes: _builtins.int
+    queue_depth: _builtins.int
+    overloaded_slots: _builtins.int
+    lateness_us_p99: _builtins.int
+    receive_drops: _builtins.int
+    clock_synchronised: _builtins.bool
+    clock_drift_ppb: _builtins.int
     @_builtins.property
     def vantage(self) -> Global___Vantage: ...
+    @_builtins.property
+    def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -182,33 +209,97 @@ class ProbeRow(_message.Message):
         vantage: Global___Vantage | None = ...,
         state: _builtins.str = ...,
         seen_at_us: _builtins.int | None = ...,
-        version: _builtins.str = ...,
-        plan_version: _builtins.int = ...,
+        version: _builtins.str | None = ...,
+        plan_version: _builtins.int | None = ...,
         clock_offset_us: _builtins.int | None = ...,
         clock_error_us: _builtins.int | None = ...,
         spool_rows: _builtins.int | None = ...,
-        evicted_rows: _builtins.int = ...,
+        evicted_rows: _builtins.int | None = ...,
+        families: _abc.Iterable[_builtins.int] | None = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        uptime_s: _builtins.float | None = ...,
+        cpu_s: _builtins.float | None = ...,
+        rss_bytes: _builtins.int | None = ...,
+        spool_bytes: _builtins.int | None = ...,
+        queue_depth: _builtins.int | None = ...,
+        overloaded_slots: _builtins.int | None = ...,
+        lateness_us_p99: _builtins.int | None = ...,
+        receive_drops: _builtins.int | None = ...,
+        clock_synchronised: _builtins.bool | None = ...,
+        clock_drift_ppb: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_seen_at_us", b"_seen_at_us", "_spool_rows", b"_spool_rows", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "seen_at_us", b"seen_at_us", "spool_rows", b"spool_rows", "vantage", b"vantage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_uptime_s", b"_uptime_s", "_version", b"_version", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "cpu_s", b"cpu_s", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_seen_at_us", b"_seen_at_us", "_spool_rows", b"_spool_rows", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "evicted_rows", b"evicted_rows", "name", b"name", "plan_version", b"plan_version", "probe_id", b"probe_id", "seen_at_us", b"seen_at_us", "spool_rows", b"spool_rows", "state", b"state", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_uptime_s", b"_uptime_s", "_version", b"_version", "capabilities", b"capabilities", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "cpu_s", b"cpu_s", "evicted_rows", b"evicted_rows", "families", b"families", "lateness_us_p99", b"lateness_us_p99", "name", b"name", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "probe_id", b"probe_id", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state", b"state", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__clock_drift_ppb: _TypeAlias = _typing.Literal["clock_drift_ppb"]  # noqa: Y015
+    _WhichOneofArgType__clock_drift_ppb: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb"]  # noqa: Y015
     _WhichOneofReturnType__clock_error_us: _TypeAlias = _typing.Literal["clock_error_us"]  # noqa: Y015
     _WhichOneofArgType__clock_error_us: _TypeAlias = _typing.Literal["_clock_error_us", b"_clock_error_us"]  # noqa: Y015
     _WhichOneofReturnType__clock_offset_us: _TypeAlias = _typing.Literal["clock_offset_us"]  # noqa: Y015
     _WhichOneofArgType__clock_offset_us: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us"]  # noqa: Y015
+    _WhichOneofReturnType__clock_synchronised: _TypeAlias = _typing.Literal["clock_synchronised"]  # noqa: Y015
+    _WhichOneofArgType__clock_synchronised: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_s: _TypeAlias = _typing.Literal["cpu_s"]  # noqa: Y015
+    _WhichOneofArgType__cpu_s: _TypeAlias = _typing.Literal["_cpu_s", b"_cpu_s"]  # noqa: Y015
+    _WhichOneofReturnType__evicted_rows: _TypeAlias = _typing.Literal["evicted_rows"]  # noqa: Y015
+    _WhichOneofArgType__evicted_rows: _TypeAlias = _typing.Literal["_evicted_rows", b"_evicted_rows"]  # noqa: Y015
+    _WhichOneofReturnType__lateness_us_p99: _TypeAlias = _typing.Literal["lateness_us_p99"]  # noqa: Y015
+    _WhichOneofArgType__lateness_us_p99: _TypeAlias = _typing.Literal["_lateness_us_p99", b"_lateness_us_p99"]  # noqa: Y015
+    _WhichOneofReturnType__overloaded_slots: _TypeAlias = _typing.Literal["overloaded_slots"]  # noqa: Y015
+    _WhichOneofArgType__overloaded_slots: _TypeAlias = _typing.Literal["_overloaded_slots", b"_overloaded_slots"]  # noqa: Y015
+    _WhichOneofReturnType__plan_version: _TypeAlias = _typing.Literal["plan_version"]  # noqa: Y015
+    _WhichOneofArgType__plan_version: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version"]  # noqa: Y015
+    _WhichOneofReturnType__queue_depth: _TypeAlias = _typing.Literal["queue_depth"]  # noqa: Y015
+    _WhichOneofArgType__queue_depth: _TypeAlias = _typing.Literal["_queue_depth", b"_queue_depth"]  # noqa: Y015
+    _WhichOneofReturnType__receive_drops: _TypeAlias = _typing.Literal["receive_drops"]  # noqa: Y015
+    _WhichOneofArgType__receive_drops: _TypeAlias = _typing.Literal["_receive_drops", b"_receive_drops"]  # noqa: Y015
+    _WhichOneofReturnType__rss_bytes: _TypeAlias = _typing.Literal["rss_bytes"]  # noqa: Y015
+    _WhichOneofArgType__rss_bytes: _TypeAlias = _typing.Literal["_rss_bytes", b"_rss_bytes"]  # noqa: Y015
     _WhichOneofReturnType__seen_at_us: _TypeAlias = _typing.Literal["seen_at_us"]  # noqa: Y015
     _WhichOneofArgType__seen_at_us: _TypeAlias = _typing.Literal["_seen_at_us", b"_seen_at_us"]  # noqa: Y015
+    _WhichOneofReturnType__spool_bytes: _TypeAlias = _typing.Literal["spool_bytes"]  # noqa: Y015
+    _WhichOneofArgType__spool_bytes: _TypeAlias = _typing.Literal["_spool_bytes", b"_spool_bytes"]  # noqa: Y015
     _WhichOneofReturnType__spool_rows: _TypeAlias = _typing.Literal["spool_rows"]  # noqa: Y015
     _WhichOneofArgType__spool_rows: _TypeAlias = _typing.Literal["_spool_rows", b"_spool_rows"]  # noqa: Y015
+    _WhichOneofReturnType__uptime_s: _TypeAlias = _typing.Literal["uptime_s"]  # noqa: Y015
+    _WhichOneofArgType__uptime_s: _TypeAlias = _typing.Literal["_uptime_s", b"_uptime_s"]  # noqa: Y015
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_drift_ppb) -> _WhichOneofReturnType__clock_drift_ppb | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_error_us) -> _WhichOneofReturnType__clock_error_us | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_offset_us) -> _WhichOneofReturnType__clock_offset_us | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_synchronised) -> _WhichOneofReturnType__clock_synchronised | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_s) -> _WhichOneofReturnType__cpu_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evicted_rows) -> _WhichOneofReturnType__evicted_rows | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lateness_us_p99) -> _WhichOneofReturnType__lateness_us_p99 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overloaded_slots) -> _WhichOneofReturnType__overloaded_slots | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_version) -> _WhichOneofReturnType__plan_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_depth) -> _WhichOneofReturnType__queue_depth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__receive_drops) -> _WhichOneofReturnType__receive_drops | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rss_bytes) -> _WhichOneofReturnType__rss_bytes | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seen_at_us) -> _WhichOneofReturnType__seen_at_us | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spool_bytes) -> _WhichOneofReturnType__spool_bytes | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__spool_rows) -> _WhichOneofReturnType__spool_rows | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uptime_s) -> _WhichOneofReturnType__uptime_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 
 Global___ProbeRow: _TypeAlias = ProbeRow  # noqa: Y015
 

@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
+from coordinator.app import wall_us
 from coordinator.core.registry import Vantage
 from coordinator.core.settings import Address
 from coordinator.exits import CoordinatorError, Exit
@@ -230,6 +231,23 @@ def test_the_list_shows_what_a_connected_probe_said(tmp_path: Path) -> None:
                 shown = ("state", "version", "clock_offset_us", "clock_error_us", "spool_rows")
                 assert [row[key] for key in shown] == ["connected", "0.1", -40, 700, 5]
                 assert row["evicted_rows"] == 2
+                assert (row["rss_bytes"], row["overloaded_slots"]) == (None, None)
+                beat = fleet_pb2.Heartbeat(
+                    sent_at_us=wall_us(), spool_rows=6, spool_bytes=7, evicted_rows=8, cpu_ms=9,
+                    queue_depth=10, lateness_us_p99=11, receive_drops=12, overloaded_slots=13,
+                    clock_drift_ppb=-14, clock_synchronised=False, rss_bytes=15, uptime_ms=16,
+                )  # fmt: skip
+                await line.send(heartbeat=beat)
+                await line.send(clock=ask)
+                await line.receive("clock")
+                (row,) = await house.operator.list_probes()
+                figures = (
+                    *("spool_rows", "spool_bytes", "evicted_rows", "queue_depth"),
+                    *("lateness_us_p99", "receive_drops", "overloaded_slots", "clock_drift_ppb"),
+                    *("clock_synchronised", "rss_bytes", "cpu_s", "uptime_s"),
+                )
+                shown = [row[name] for name in figures]
+                assert shown == [6, 7, 8, 10, 11, 12, 13, -14, False, 15, 0.009, 0.016]
 
     asyncio.run(scenario())
 

@@ -3,25 +3,20 @@ WITH declared AS (
     SELECT * FROM probes
     QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY recorded_at DESC, rowid DESC) = 1
 ),
-beats AS (
-    SELECT
-        probe_id,
-        max(received_at) AS beat_at,
-        arg_max(spool_rows, received_at) AS spool_rows,
-        arg_max(spool_bytes, received_at) AS spool_bytes,
-        arg_max(evicted_rows, received_at) AS evicted_rows,
-        arg_max(plan_version, received_at) AS plan_version,
-        arg_max(clock_synchronised, received_at) AS clock_synchronised
+beats AS (  -- the newest whole, so that no figure of an earlier one shows as current
+    SELECT *
     FROM heartbeats
     WHERE received_at >= $since
-    GROUP BY probe_id
+    QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY received_at DESC, rowid DESC) = 1
 ),
 talks AS (
     SELECT
         probe_id,
         max(at_time) AS talk_at,
         arg_max(what, at_time) AS what,
-        arg_max(version, at_time) FILTER (WHERE version IS NOT NULL) AS version
+        arg_max(version, at_time) FILTER (WHERE version IS NOT NULL) AS version,
+        arg_max(families, at_time) FILTER (WHERE what = 'connect') AS families,
+        arg_max(capabilities, at_time) FILTER (WHERE what = 'connect') AS capabilities
     FROM sessions
     GROUP BY probe_id
 ),
@@ -45,16 +40,26 @@ SELECT
     declared.provider,
     declared.labels,
     declared.state,
-    epoch_us(greatest(beats.beat_at, reports.report_at, talks.talk_at)) AS seen_us,
+    epoch_us(greatest(beats.received_at, reports.report_at, talks.talk_at)) AS seen_us,
     talks.what AS session,
     talks.version,
+    talks.families,
+    talks.capabilities,
     beats.plan_version,
     clocks.offset_ms,
     clocks.error_ms,
     beats.clock_synchronised,
+    beats.clock_drift_ppm,
     beats.spool_rows,
     beats.spool_bytes,
-    beats.evicted_rows
+    beats.evicted_rows,
+    beats.overloaded_slots,
+    beats.lateness_ms_p99,
+    beats.queue_depth,
+    beats.receive_drops,
+    beats.uptime_s,
+    beats.cpu_s,
+    beats.rss_bytes
 FROM declared
 LEFT JOIN beats ON beats.probe_id = declared.probe_id
 LEFT JOIN talks ON talks.probe_id = declared.probe_id

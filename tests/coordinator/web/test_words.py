@@ -120,3 +120,17 @@ def test_metrics_are_escaped() -> None:
         "# HELP a_total A.\n# TYPE a_total counter\n"
         'a_total{reason="x\\"\\n\\\\"} 2\n# HELP b B.\n# TYPE b gauge\nb 0.25\n'
     )
+
+
+def test_what_a_probe_gave_up_is_said_beside_its_lateness() -> None:
+    """Nothing said is a dash; nothing given up is not mentioned."""
+    assert words.load_text(None, None, None) == "–"
+    assert words.load_text(1.25, 0, 0) == "1.2 ms late (p99)"
+    assert words.load_text(None, 3, 2) == "nothing started, 3 slots given up, 2 replies dropped"
+
+
+def test_what_a_probe_takes_of_its_host() -> None:
+    """Memory and processor, each where it was said."""
+    assert words.use_text(50 << 20, 1.0, 200.0) == "50 MiB, 0.5 % CPU"
+    assert words.use_text(None, None, None) == "–"
+    assert words.use_text(50 << 20, 1.0, 0.0) == "50 MiB"

@@ -1,0 +1,105 @@
+"""The fleet as an operator reads it on a terminal: a line each, or one probe in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Facts = Mapping[str, Any]
+"""A probe as the operator's door gives it; None = it did not say."""
+
+HEAD: Final = (
+    f"{'PROBE':<14} {'NAME':<16} {'STATE':<11} {'ASN':>10} {'IN':<2} {'SPOOL':>6} {'EVICTED':>7} "
+    f"{'BUSY':>5} {'LATE':>7}  CLOCK"
+)
+
+
+def line(facts: Facts) -> str:
+    """One probe in 100 characters. SPOOL and EVICTED are rows, BUSY slots that it gave up."""
+    return (
+        f"{facts['probe_id']:<14} {facts['name']:<16} {facts['state']:<11} "
+        f"{_or_dash(facts['asn']):>10} {facts['country'] or '-':<2} "
+        f"{_or_dash(facts['spool_rows']):>6} {_or_dash(facts['evicted_rows']):>7} "
+        f"{_or_dash(facts['overloaded_slots']):>5} {_ms(facts['lateness_us_p99']):>7}  "
+        f"{clock(facts)}"
+    )
+
+
+def full(facts: Facts, *, now_us: int) -> list[str]:
+    """Everything that is known of one probe, a figure a line, with what it means."""
+    return [f"{name:<14} {text}" for name, text in _figures(facts, now_us)]
+
+
+def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
+    return [
+        ("probe", facts["probe_id"]),
+        ("name", facts["name"]),
+        ("state", facts["state"]),
+        ("last heard", _ago(facts["seen_at_us"], now_us)),
+        ("network", f"AS{facts['asn']}" if facts["asn"] else "not declared"),
+        ("country", facts["country"] or "not declared"),
+        ("provider", facts["provider"] or "not declared"),
+        ("labels", ", ".join(f"{k}={v}" for k, v in sorted(facts["labels"].items())) or "none"),
+        ("version", _said(facts["version"])),
+        ("families", ", ".join(f"IPv{one}" for one in facts["families"]) or _said(None)),
+        ("capabilities", ", ".join(facts["capabilities"]) or _said(None)),
+        ("plan", _said(facts["plan_version"])),
+        ("up for", _said(facts["uptime_s"], "{:.0f} s")),
+        ("clock", f"{clock(facts)} to the coordinator's, {_discipline(facts)}, {_drift(facts)}"),
+        ("spool", f"{_said(facts['spool_rows'], '{} rows')}, {_mib(facts['spool_bytes'])}"),
+        ("evicted", _said(facts["evicted_rows"], "{} rows lost for want of room, ever")),
+        ("given up", _said(facts["overloaded_slots"], "{} slots since its start: too busy")),
+        ("lateness", f"{_ms(facts['lateness_us_p99'])} at the 99th percentile"),
+        ("queue", _said(facts["queue_depth"], "{} checks waiting or running")),
+        ("drops", _said(facts["receive_drops"], "{} replies dropped by its kernel")),
+        ("memory", _mib(facts["rss_bytes"])),
+        ("processor", _share(facts["cpu_s"], facts["uptime_s"])),
+    ]
+
+
+def clock(facts: Facts) -> str:
+    """The clock's offset with its bound."""
+    offset, error = facts["clock_offset_us"], facts["clock_error_us"]
+    return "-" if offset is None else f"{offset / 1000:+.1f} ±{(error or 0) / 1000:.1f} ms"
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _said(value: object, form: str = "{}") -> str:
+    return "not said" if value is None else form.format(value)
+
+
+def _ms(value_us: int | None) -> str:
+    return "-" if value_us is None else f"{value_us / 1000:.1f} ms"
+
+
+def _mib(size: int | None) -> str:
+    return _said(None if size is None else size / (1 << 20), "{:.1f} MiB")
+
+
+def _share(cpu_s: float | None, uptime_s: float | None) -> str:
+    if cpu_s is None or not uptime_s:
+        return _said(None)
+    return f"{100 * cpu_s / uptime_s:.1f} % of one core since its start"
+
+
+def _discipline(facts: Facts) -> str:
+    synchronised = facts["clock_synchronised"]
+    if synchronised is None:
+        return "kernel does not say whether it is disciplined"
+    return "disciplined" if synchronised else "NOT disciplined"
+
+
+def _drift(facts: Facts) -> str:
+    drift = facts["clock_drift_ppb"]
+    return "drift not known yet" if drift is None else f"gains {drift / 1000:+.1f} ppm"
+
+
+def _ago(at_us: int | None, now_us: int) -> str:
+    return "not since the coordinator's start" if at_us is None else f"{_s(now_us - at_us)} s ago"
+
+
+def _s(span_us: int) -> str:
+    return f"{max(0, span_us) / 1_000_000:.0f}"
