@@ -285,7 +285,10 @@ def _sockets(pid: int) -> list[str]:
     """Protocol, local end and state of every internet socket that the process holds."""
     inodes = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        link = str(descriptor.readlink())
+        try:
+            link = str(descriptor.readlink())
+        except FileNotFoundError:
+            continue  # closed between the two looks
         if link.startswith("socket:["):
             inodes.add(link[len("socket:[") : -1])
     found = []
