@@ -1,7 +1,7 @@
 """`soundings probe doctor`: what this machine can measure, what it cannot, and how to repair it.
 
-Reads and tries; changes nothing. Packets go to loopback, to the configured name servers and, once
-enrolled, to the coordinator.
+Reads and tries; changes nothing. Packets go to loopback, to the configured name servers, to the hosts
+named by `--against` and, once enrolled, to the coordinator and the anchors of the stored plan.
 """
 
 from __future__ import annotations
@@ -10,54 +10,59 @@ import argparse
 import json
 import os
 import resource
-import socket
 import ssl
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from probe.against import Target, anchors_of, named, read_ways
 from probe.core import doctor as core
-from probe.core.endpoint import Endpoint
-from probe.core.outcome import Refusal
+from probe.core.finding import as_data, exit_code, render
+from probe.core.keeping import SpoolReading, StateReading
+from probe.core.memory import AddressMemory
 from probe.exits import Exit, ProbeError
-from probe.explain import add_vantage_arguments, toolbox_settings
-from probe.io import errqueue
-from probe.io.clock import synchronised, wall_us
-from probe.io.dns import Question, ask
+from probe.explain import add_vantage_arguments, toolbox_settings, vantage_settings
+from probe.io import hostfacts
+from probe.io.clock import kernel_clock, wall_us
+from probe.io.disk import Spool, SpoolError, SpoolSettings, StillDisk
 from probe.io.link import split_endpoint
+from probe.io.recollection import FILE as MEMORY_FILE
 from probe.io.state import DEFAULT_STATE, StateDirectory
 from probe.io.tls import verifying_context
-from probe.toolbox import Toolbox, open_toolbox, run_check
-from proto.model import Check, Kind, Result
+from probe.plans import stored_plan
+from probe.resolving import read_resolvers
+from probe.settings import Settings
+from probe.toolbox import Toolbox, open_toolbox
+from proto.model import WireError
 
 EXAMPLES: Final = """examples:
   soundings probe doctor
+  soundings probe doctor --against example.org --against 192.0.2.7:80
   sudo -u soundings-probe soundings probe doctor --json
 
-Run it as the user that will run the probe: rights differ.
+Run it as the user that will run the probe: rights differ. Hosts that --against names are each asked
+for three connections, three echoes and two traces.
 
-exit codes here: 0 nothing is missing, 1 something is, 3 bad configuration, 9 the permission to
-send ICMP is missing.
+exit codes here: 0 nothing is broken, 1 something is, 2 an option makes no sense, 3 bad configuration,
+9 the permission to send ICMP is missing.
 
 """
-RESOLVER_TIMEOUT_S: Final = 2.0
-"""A resolver that is slower than this fails checks of names all the time."""
-
-COORDINATOR_TIMEOUT_S: Final = 5.0
-"""As long as a usual check waits."""
-
-_PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_UNREACHABLE_WAIT_S: Final = 1.0
-_RECEIVE_BUFFER_MAX: Final = Path("/proc/sys/net/core/rmem_max")
-_STATUS: Final = Path("/proc/self/status")
 _SYSTEMD: Final = Path("/run/systemd/system")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `soundings probe doctor`."""
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="compare connections and echoes by this host, too (port 443); can be repeated",
+    )
     parser.add_argument(
         "--state",
         type=Path,
@@ -77,116 +82,121 @@ async def doctor(args: argparse.Namespace) -> int:
     """Examine this machine, print the findings, and say how it stands as an exit code."""
     try:
         settings = toolbox_settings(args)
+        for text in args.against:
+            named(text, ())
     except ValueError as error:
         print(f"soundings probe doctor: {error}", file=sys.stderr)
         return Exit.USAGE
     async with open_toolbox(settings, wall=wall_us()) as box:
-        findings = core.examine(await _read(box, args.state))
+        readings = await _read(
+            box, StateDirectory(args.state), vantage_settings(args), args.against
+        )
+    findings = core.examine(readings)
     print(
-        json.dumps(core.as_data(findings), indent=2) if args.json else core.render(findings),
+        json.dumps(as_data(findings), indent=2) if args.json else render(findings),
         end="\n" if args.json else "",
     )
-    return core.exit_code(findings)
+    return exit_code(findings)
 
 
-async def _read(box: Toolbox, state: Path) -> core.Readings:
+async def _read(
+    box: Toolbox, state: StateDirectory, settings: Settings, against: list[str]
+) -> core.Readings:
+    kept = _kept(state, settings.spool, now_us=box.wall())
+    door = _door(state)
+    targets = [
+        *([] if door is None else [door]),
+        *anchors_of(kept.checks),
+        *(target for text in against for target in named(text, box.families)),
+    ]
+    hosts, ways = await read_ways(box, settings.limits, targets)
+    clock = kernel_clock()
     return core.Readings(
         without_icmp=box.without_icmp,
         raw_icmp=frozenset(family for family, pinger in box.pingers.items() if pinger.is_raw),
+        trace_sockets={family: len(socks) for family, socks in box.trace_sockets.items()},
         families=frozenset(box.families),
         stamps_warm=box.stamps_warm,
-        error_queue=await _has_error_queue(),
-        resolvers=tuple([await _ask_root(server) for server in box.resolvers()]),
+        send_stamps=await hostfacts.has_send_stamps(),
+        error_queue=await hostfacts.has_error_queue(),
+        resolvers=await read_resolvers(box.resolvers()),
         authorities=_count_authorities(box),
-        clock_synchronised=synchronised(),
-        receive_buffer_max_bytes=_number_in(_RECEIVE_BUFFER_MAX),
+        clock=core.ClockReading(
+            synchronised=None if clock is None else clock.synchronised,
+            bound_us=None if clock is None else clock.bound_us,
+            correction_ppm=None if clock is None else clock.correction_ppm,
+        ),
+        receive_buffer_max_bytes=hostfacts.number_in(hostfacts.RECEIVE_BUFFER_MAX),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         uid=os.geteuid(),
-        capabilities=_capabilities(),
+        capabilities=hostfacts.capabilities(),
         has_systemd=_SYSTEMD.is_dir(),
-        local_ports=_local_ports(),
-        free_mib=_free_mib(state),
-        coordinator=await _reach_coordinator(box, StateDirectory(state)),
+        local_ports=hostfacts.local_ports(),
+        limits=settings.limits,
+        state=kept,
+        coordinator=None if door is None else hosts[0],
+        hosts=hosts,
+        ways=ways,
     )
 
 
-async def _reach_coordinator(box: Toolbox, state: StateDirectory) -> core.CoordinatorReading | None:
-    """Connect to the fleet door as a check would, and send its host an echo request."""
+def _door(state: StateDirectory) -> Target | None:
+    """The coordinator's fleet door; None: not enrolled, or the state is another user's."""
     try:
-        endpoint = state.identity().endpoint.fleet[0]
-        host, port = split_endpoint(endpoint)
+        host, port = split_endpoint(state.identity().endpoint.fleet[0])
     except ProbeError:
-        return None  # not enrolled, or the state is another user's
-    connection = await _once(box, Kind.TCP, host, port=port)
-    echo = await _once(box, Kind.ICMP, host, port=None)
-    failed = connection.failure or connection.reason
-    return core.CoordinatorReading(
-        endpoint=endpoint,
-        tcp_rtt_us=connection.rtt_us_min,
-        icmp_rtt_us=echo.rtt_us_min,
-        trouble=None if failed is None else f"{connection.operation or 'not tried'}: {failed}",
-    )
-
-
-async def _once(box: Toolbox, kind: Kind, host: str, *, port: int | None) -> Result:
-    family = 6 if ":" in host else 4
-    check = Check(
-        check_no=0,
-        check_id="doctor",
-        kind=kind,
-        host=host,
-        port=port,
-        family=family,
-        timeout_s=COORDINATOR_TIMEOUT_S,
-    )
-    return (await run_check(check, box)).result
-
-
-def _local_ports() -> int | None:
-    try:
-        low, high = map(int, _PORT_RANGE.read_text(encoding="ascii").split())
-    except (OSError, ValueError):
         return None
-    return high - low + 1
+    return Target(host, port, 6 if ":" in host else 4)
 
 
-def _free_mib(state: Path) -> float | None:
+def _kept(state: StateDirectory, spool: SpoolSettings, *, now_us: int) -> StateReading:
+    """What the state directory holds; nothing, where there is none or it is another user's."""
+    found = StateReading(free_mib=hostfacts.free_mib(state.path))
     try:
-        found = os.statvfs(state)
-    except OSError:
-        return None
-    return found.f_bavail * found.f_frsize / (1 << 20)
+        identity = state.identity()
+        memory = state.read(MEMORY_FILE)
+    except ProbeError as error:
+        return found if error.code is Exit.BAD_CONFIG else replace(found, spool_trouble=str(error))
+    names = _remembered(memory, now_us=now_us)
+    found = _with_spool(replace(found, remembered=names), state, spool, now_us=now_us)
+    try:
+        plan = stored_plan(state, probe_id=identity.endpoint.probe_id)
+    except WireError as error:
+        return replace(found, plan_trouble=f"the stored one is refused: {error}")
+    if plan is None:
+        return replace(found, plan_trouble="none is stored yet")
+    words = (
+        f"version {plan.version}, {len(plan.checks)} checks, for probe {identity.endpoint.probe_id}"
+    )
+    return replace(found, checks=plan.checks, plan=words)
 
 
-async def _has_error_queue() -> bool:
-    """Does a closed loopback port come back as an ICMP error with its sender?"""
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock,
-    ):
-        try:
-            closed.bind(("127.0.0.1", 0))
-            errqueue.switch_on(sock)
-            sock.connect(closed.getsockname())
-            closed.close()
-            sock.send(b"anybody?")
-        except OSError:
-            return False
-        with trio.move_on_after(_UNREACHABLE_WAIT_S):
-            await trio.lowlevel.wait_readable(sock)
-        return errqueue.take_icmp(sock) is not None
+def _remembered(content: bytes | None, *, now_us: int) -> int:
+    try:
+        memory = AddressMemory() if content is None else AddressMemory.load(content)
+    except ValueError:
+        return 0
+    return memory.young(now_us=now_us)
 
 
-async def _ask_root(server: Endpoint) -> core.ResolverReading:
-    """Ask for the name servers of the root: every resolver knows them."""
-    deadline = trio.current_time() + RESOLVER_TIMEOUT_S
-    answer = await ask(Question(name=".", qtype="NS", deadline=deadline), (server,))
-    if isinstance(answer, Refusal):
-        why = f"{answer.attempt.classified_by} ({answer.attempt.detail})"
-        return core.ResolverReading(server=str(server), rtt_us=None, trouble=why)
-    rcode = answer.reply.rcode
-    trouble = None if rcode == 0 else f"answers with rcode {rcode}"
-    return core.ResolverReading(server=str(server), rtt_us=answer.rtt_us, trouble=trouble)
+def _with_spool(
+    found: StateReading, state: StateDirectory, settings: SpoolSettings, *, now_us: int
+) -> StateReading:
+    if not state.spool.is_dir():
+        return found
+    try:
+        spool = Spool(StillDisk(state.spool), settings=settings, now_us=now_us)
+        oldest = spool.read(after=(0, 0), limit=1)
+    except (OSError, SpoolError) as error:
+        return replace(found, spool_trouble=str(error))
+    reading = SpoolReading(
+        rows=spool.rows,
+        size_bytes=spool.size_bytes,
+        cap_bytes=settings.cap_bytes,
+        evicted_rows=spool.evicted_rows,
+        oldest_age_s=(now_us - oldest[0].record.first_at_us) / 1e6 if oldest else None,
+    )
+    return replace(found, spool=reading)
 
 
 def _count_authorities(box: Toolbox) -> int | None:
@@ -195,19 +205,3 @@ def _count_authorities(box: Toolbox) -> int | None:
     if count == 0 and box.settings.ca_file is None and directory and any(os.scandir(directory)):
         return None
     return count
-
-
-def _capabilities() -> int:
-    """The effective capabilities; none where /proc does not say."""
-    try:
-        lines = _STATUS.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
-
-
-def _number_in(path: Path) -> int | None:
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None

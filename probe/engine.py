@@ -23,7 +23,7 @@ import structlog
 import trio
 
 from probe.core import ledger
-from probe.core.limits import Gate, Limits, contacts_of
+from probe.core.limits import Gate, Limits, contacts_of, never_beside
 from probe.core.outcome import Outcome
 from probe.core.schedule import Gap, Schedule, Slot
 from probe.core.triggers import Run, Triggers
@@ -72,6 +72,7 @@ class Engine:
         self._keep = keep
         self._schedule = Schedule(probe_id, now_us=clocks.look().now_us)
         self._triggers = Triggers()
+        self._limits = limits
         self._gate = Gate(limits, now_s=clocks.mono_us() / 1e6)
         self._waiting: dict[int, _Due] = {}  # by check_no, in the order they fell due
         self._running: dict[int, _Due] = {}  # by a serial number
@@ -96,8 +97,22 @@ class Engine:
         now_us = self._look()
         self._schedule.adopt(checks)
         self._triggers.adopt(checks)
+        self._tell_never(checks)
         self._wake.set()
         return now_us + 1
+
+    def _tell_never(self, checks: Sequence[Check]) -> None:
+        """Said once for a plan: the limits of this vantage keep what a failure asks for from running."""
+        asked_for = {number for check in checks for number in check.on_failure}
+        never = {
+            check.check_id: why
+            for check in checks
+            if check.check_no in asked_for
+            and (why := never_beside(check, self._limits)) is not None
+        }
+        if never:
+            name, why = next(iter(never.items()))
+            self._log.warning("triggered_never_runs", checks=len(never), check_id=name, fix=why)
 
     def request(self, check_no: int) -> None:
         """Run a check of the plan once, now: the coordinator asks. Refused with a line in the log."""

@@ -164,6 +164,11 @@ def _settings(path: Path | None) -> Settings:
     return load_settings(usual, required=False) if os.access(usual, os.R_OK) else Settings()
 
 
+def vantage_settings(args: argparse.Namespace) -> Settings:
+    """What probe.toml says. Raises ConfigError when it cannot be used."""
+    return _settings(args.config)
+
+
 def toolbox_settings(args: argparse.Namespace) -> ToolboxSettings:
     """What probe.toml says, and the command line on top of it.
 

@@ -1,9 +1,10 @@
 """The plan in force: verified, kept on disk, applied while running.
 
-A plan that is not signed by the pinned CA, is signed for another probe, does not parse, or asks for what no plan may ask is
-refused whole, with its reason in the log, and the one in force goes on. So is one that is older than
-that by its number and by its time of issue: somebody sends an old plan again. Older by one of them is
-taken: a coordinator restored from a backup counts anew, and one whose clock was repaired goes back.
+A plan that is not signed by the pinned CA, is signed for another probe, does not parse, or asks for
+what no plan may ask is refused whole, with its reason in the log, and the one in force goes on. So is
+one that is older than that by its number and by its time of issue: somebody sends an old plan again.
+Older by one of them is taken: a coordinator restored from a backup counts anew, and one whose clock
+was repaired goes back.
 """
 
 from __future__ import annotations
@@ -25,6 +26,37 @@ from proto.model import Check, Plan, WireError
 
 FILE: Final = "plan.bin"
 NO_PLAN: Final = Plan(version=0, checks=())
+
+
+def opened(
+    signed: plan_pb2.SignedPlan, state: StateDirectory, *, probe_id: str, once: bool = False
+) -> Plan:
+    """What a CA of `ca.pem` signed for this probe, as a plan or to run `once`.
+
+    Raises:
+        WireError: nothing of the kind; the text is the reason.
+    """
+    # Read each time: a renewal may have brought the next authority in the meantime.
+    ca_pem = state.read("ca.pem") or b""
+    sealed = plan_seal(signed.plan, probe_id=signed.probe_id, once=once)
+    if not seal.is_signed(sealed, signed.signature, ca_pem=ca_pem):
+        raise WireError("its signature is not by a CA of ca.pem")
+    if signed.probe_id != probe_id:
+        raise WireError(f"it is signed for probe {signed.probe_id!r}; this one is {probe_id!r}")
+    return plan_from_wire(signed.plan)
+
+
+def stored_plan(state: StateDirectory, *, probe_id: str) -> Plan | None:
+    """The plan on disk, without following it; None = there is none. Raises WireError with the reason."""
+    stored = state.read(FILE)
+    if stored is None:
+        return None
+    signed = plan_pb2.SignedPlan()
+    try:
+        signed.ParseFromString(stored)
+    except DecodeError:
+        raise WireError(f"{FILE} is damaged") from None
+    return opened(signed, state, probe_id=probe_id)
 
 
 class PlanBook:
@@ -109,20 +141,8 @@ class PlanBook:
         self, signed: plan_pb2.SignedPlan, *, source: str, once: bool = False
     ) -> Plan | None:
         """What a message holds where it is signed for this probe; None = refused."""
-        # Read each time: a renewal may have brought the next authority in the meantime.
-        ca_pem = self._state.read("ca.pem") or b""
-        sealed = plan_seal(signed.plan, probe_id=signed.probe_id, once=once)
-        if not seal.is_signed(sealed, signed.signature, ca_pem=ca_pem):
-            self._refuse(source, "its signature is not by a CA of ca.pem")
-            return None
-        if signed.probe_id != self._probe_id:
-            self._refuse(
-                source,
-                f"it is signed for probe {signed.probe_id!r}; this one is {self._probe_id!r}",
-            )
-            return None
         try:
-            return plan_from_wire(signed.plan)
+            return opened(signed, self._state, probe_id=self._probe_id, once=once)
         except WireError as error:
             self._refuse(source, str(error))
             return None

@@ -332,7 +332,7 @@ def test_without_icmp_rights_doctor_and_check_end_with_9() -> None:
     doctor = run(apart("--net", script=script, words=command("probe", "doctor")))
     check = run(apart("--net", script=script, words=command("probe", "check", *target)))
     assert (doctor.returncode, check.returncode) == (9, 9), doctor.stdout + check.stdout
-    assert "missing  icmp over IPv4" in doctor.stdout
+    assert "broken   icmp over IPv4" in doctor.stdout
     assert "not run: unsupported" in check.stdout
     for page in (doctor.stdout, check.stdout):
         assert "sysctl -w net.ipv4.ping_group_range='0 2147483647'" in page

@@ -142,6 +142,24 @@ def contacts_of(check: Check) -> int:
     return -(-_trace_packets(check) // WINDOW) if check.kind is Kind.TRACE else 1
 
 
+def never_beside(check: Check, limits: Limits) -> str | None:
+    """Why a run beside the schedule can never be admitted; None: it can, with the buckets full.
+
+    Half of each bucket is kept for slots, so twice what a run is charged must fit.
+    """
+    contacts = contacts_of(check)
+    for name, size, tokens in (
+        ("per_target_per_minute", limits.per_target_per_minute, contacts),
+        ("checks_per_s", limits.checks_per_s, 1),
+    ):
+        if max(1.0, size) < 2 * tokens:
+            return (
+                f"it is charged {tokens} and may use half of limits.{name}, which is {size:g}; "
+                f"{2 * tokens} is the least that lets it run"
+            )
+    return None
+
+
 def _trace_packets(check: Check) -> int:
     return max(1, check.packets) * check.max_hops
 

@@ -43,6 +43,12 @@ class AddressMemory:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def young(self, *, now_us: int) -> int:
+        """Names times families with an address of the last day."""
+        return sum(
+            any(_is_young(at_us, now_us) for at_us in seen.values()) for seen in self._seen.values()
+        )
+
     def remember(self, name: str, addresses: Iterable[str], *, family: int, now_us: int) -> None:
         """A name led to these addresses of a family just now."""
         for address in list(addresses)[:ADDRESSES_MAX]:

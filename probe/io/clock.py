@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import ClassVar, Final
@@ -16,6 +17,7 @@ from probe.core.drift import Drift, DriftFilter
 from probe.core.ledger import ClockFacts
 
 STA_UNSYNC: Final = 0x40
+_PPM: Final = 1 << 16  # the kernel's unit of frequencies is a 65,536th of a part per million
 CLOCK_TOLERANCE_S: Final = 2.0
 """Rows of several vantages line up in bins; below this nobody needs to be told."""
 
@@ -165,7 +167,7 @@ class Clocks:
 
 
 class _Timex(ctypes.Structure):
-    """struct timex of <sys/timex.h>; only `status` is read."""
+    """struct timex of <sys/timex.h>."""
 
     _fields_: ClassVar = [
         ("modes", ctypes.c_uint),
@@ -183,14 +185,38 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)  # loading it takes a thousand times as long as the call
 
 
-def synchronised() -> bool | None:
-    """Whether the kernel believes that somebody disciplines its clock; None = it would not say.
-
-    adjtimex(2) with modes 0 only reads, and needs no permission.
-    """
+def _timex() -> _Timex | None:
+    """adjtimex(2) with modes 0 only reads, and needs no permission; None = it would not say."""
     timex = _Timex()
     try:
         failed = _libc().adjtimex(ctypes.byref(timex)) < 0
     except (OSError, AttributeError):
         return None
-    return None if failed else not timex.status & STA_UNSYNC
+    return None if failed else timex
+
+
+def synchronised() -> bool | None:
+    """Whether the kernel believes that somebody disciplines its clock; None = it would not say."""
+    timex = _timex()
+    return None if timex is None else not timex.status & STA_UNSYNC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelClock:
+    """What the kernel says of its clock."""
+
+    synchronised: bool
+    bound_us: int  # of the error, as whoever disciplines it says; grows until told anew
+    correction_ppm: float  # by which the oscillator is corrected
+
+
+def kernel_clock() -> KernelClock | None:
+    """All that adjtimex(2) says and a person can use; None = it would not say."""
+    timex = _timex()
+    if timex is None:
+        return None
+    return KernelClock(
+        synchronised=not timex.status & STA_UNSYNC,
+        bound_us=timex.maxerror,
+        correction_ppm=timex.freq / _PPM,
+    )

@@ -108,6 +108,32 @@ class OsDisk:
             os.close(directory_fd)
 
 
+class StillDisk(OsDisk):
+    """A directory that is looked at while another process may be writing to it: changes nothing."""
+
+    __slots__ = ()
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._name, self._fd = "", -1
+
+    def append(self, name: str, data: bytes) -> None:  # noqa: ARG002  # the protocol's names
+        """Not by who looks."""
+        raise OSError(errno.EROFS, "only looked at", name)
+
+    def truncate(self, name: str, size: int) -> None:
+        """A torn tail may be a record that is just being written."""
+
+    def remove(self, name: str) -> None:
+        """Whose it is removes it."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Whose it is renames it."""
+
+    def create(self, name: str) -> None:
+        """Whose it is creates it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolSettings:
     """Section `[spool]` of probe.toml."""

@@ -10,24 +10,29 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 # Of this thread's network namespace, which /proc/net is not once a thread has changed its own.
-_PROC_NET: Final = Path("/proc/thread-self/net")
+PROC_NET: Final = Path("/proc/thread-self/net")
 _GLOBAL_SCOPE: Final = "00"
 _DISCARD_PORT: Final = 9
 
-# linux/netlink.h, linux/rtnetlink.h
+# linux/netlink.h, linux/rtnetlink.h, linux/neighbour.h
 _NETLINK_ROUTE: Final = 0
 _NEWROUTE, _GETROUTE, _REQUEST = 24, 26, 1
-_DST, _GATEWAY, _VIA = 1, 5, 18
+_DST, _OUT, _GATEWAY, _VIA = 1, 4, 5, 18
+_NEWNEIGH, _GETNEIGH, _DUMP = 28, 30, 0x300
 _HEADER = struct.Struct("=IHHII")
 _ROUTE = struct.Struct("=BBBBBBBBI")
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _ATTRIBUTE = struct.Struct("=HH")
-_REPLY_BYTES: Final = 4096
+_REPLY_BYTES: Final = 32768
+_FAILED: Final = 0x01 | 0x20  # NUD_INCOMPLETE, NUD_FAILED
+_ALIVE: Final = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,56 @@ def way_to(destination: str) -> Way:
     return Way(own=own_address(destination), gateway=_gateway(destination))
 
 
+def interface_to(destination: str) -> str | None:
+    """The interface that packets to `destination` would leave by; None: there is no route."""
+    index = _route(destination).get(_OUT)
+    try:
+        return (
+            None if index is None else socket.if_indextoname(int.from_bytes(index, sys.byteorder))
+        )
+    except OSError:
+        return None
+
+
+def gateway_state(gateway: str) -> bool | None:
+    """Whether a neighbour answers on its link, as the kernel last saw; None: it does not know."""
+    family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
+    ask = _HEADER.pack(_HEADER.size + _NEIGHBOUR.size, _GETNEIGH, _REQUEST | _DUMP, 1, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as sock:
+            sock.send(ask + _NEIGHBOUR.pack(family, 0, 0, 0, 0))
+            states = [state for address, state in _neighbours(sock) if address == gateway]
+    except OSError:
+        return None
+    if any(state & _ALIVE for state in states):
+        return True
+    return False if any(state & _FAILED for state in states) else None
+
+
+def _neighbours(sock: socket.socket) -> Iterator[tuple[str, int]]:
+    """Address and state of each, until the kernel says that these were all."""
+    while True:
+        reply = sock.recv(_REPLY_BYTES, socket.MSG_DONTWAIT)
+        while len(reply) >= _HEADER.size:
+            length, kind, _, _, _ = _HEADER.unpack_from(reply)
+            message, reply = reply[_HEADER.size : length], reply[(length + 3) & ~3 :]
+            if kind != _NEWNEIGH:
+                return
+            state = _NEIGHBOUR.unpack_from(message)[2]
+            found = dict(_attributes(message[_NEIGHBOUR.size :]))
+            if len(found.get(_DST, b"")) in {4, 16}:
+                yield _text(found[_DST]), state
+
+
 def _gateway(destination: str) -> str | None:
+    found = _route(destination)
+    if _VIA in found:  # a gateway of the other family, with its family before it
+        return _text(found[_VIA][2:])
+    return _text(found[_GATEWAY]) if _GATEWAY in found else None
+
+
+def _route(destination: str) -> dict[int, bytes]:
+    """The attributes of the route to a destination; none where there is none."""
     family = socket.AF_INET6 if ":" in destination else socket.AF_INET
     try:
         raw = socket.inet_pton(family, destination)
@@ -62,14 +116,9 @@ def _gateway(destination: str) -> str | None:
             sock.send(_question(family, raw))
             reply = sock.recv(_REPLY_BYTES, socket.MSG_DONTWAIT)
     except OSError:
-        return None
+        return {}
     _, kind, _, _, _ = _HEADER.unpack_from(reply)
-    if kind != _NEWROUTE:
-        return None
-    found = dict(_attributes(reply[_HEADER.size + _ROUTE.size :]))
-    if _VIA in found:  # a gateway of the other family, with its family before it
-        return _text(found[_VIA][2:])
-    return _text(found[_GATEWAY]) if _GATEWAY in found else None
+    return dict(_attributes(reply[_HEADER.size + _ROUTE.size :])) if kind == _NEWROUTE else {}
 
 
 def _question(family: int, raw: bytes) -> bytes:
@@ -105,6 +154,6 @@ def families_present() -> set[int]:
 
 def _lines(name: str) -> list[str]:
     try:
-        return (_PROC_NET / name).read_text(encoding="ascii").splitlines()
+        return (PROC_NET / name).read_text(encoding="ascii").splitlines()
     except OSError:
         return []

@@ -15,12 +15,10 @@ import dns.rrset
 import pytest
 import trio
 
-from probe import doctor, explain
+from probe import explain
 from proto.model import ConfigError
-from tests.fakes.fleet import Coordinator
 from tests.fakes.scripted_server import answering, closed_port, response
 from tests.fakes.tls_authority import make_authority
-from tests.fakes.vantage import enrolled
 
 
 @pytest.fixture(name="config")
@@ -36,13 +34,6 @@ async def check(*words: object) -> int:
     parser = argparse.ArgumentParser()
     explain.add_arguments(parser)
     return await explain.explain(parser.parse_args([str(word) for word in words]))
-
-
-async def examine(*words: object) -> int:
-    """Run `soundings probe doctor` with these words."""
-    parser = argparse.ArgumentParser()
-    doctor.add_arguments(parser)
-    return await doctor.doctor(parser.parse_args([str(word) for word in words]))
 
 
 @asynccontextmanager
@@ -232,54 +223,6 @@ async def test_usage(
 
 
 async def test_files_that_are_missing(config: Path) -> None:
-    """A missing probe.toml or authority file is named."""
+    """A missing probe.toml is named."""
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         await check("x.test", "--config", config.parent / "nowhere.toml")
-    with pytest.raises(ConfigError, match=r"nowhere\.pem"):
-        await examine("--config", config, "--ca-file", config.parent / "nowhere.pem")
-
-
-async def test_doctor(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The doctor tries loopback and the configured resolvers, and every ailment has a remedy."""
-    async with resolver() as server:
-        code = await examine("--json", "--config", config, "--resolver", server)
-    data = json.loads(capsys.readouterr().out)
-    found = {finding["name"]: finding for finding in data["findings"]}
-    assert code == data["exit_code"]
-    assert found["kernel receive stamps"]["level"] == "ok"
-    assert found["ICMP error queue"]["level"] == "ok"
-    assert found[f"resolver {server}"]["level"] == "ok"
-    assert all(one["fix"] and one["costs"] for one in found.values() if one["level"] != "ok")
-
-
-async def test_doctor_with_a_dead_resolver(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A resolver that does not answer is missing, and that is no good end."""
-    assert await examine("--config", config) in {1, 9}
-    page = capsys.readouterr().out
-    assert "missing  resolver 127.0.0.1:1" in page
-    assert "refused (ECONNREFUSED, ICMPv4 3/3 from 127.0.0.1)" in page
-
-
-async def test_doctor_usage(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An option that makes no sense is said; 2."""
-    assert await examine("--config", config, "--resolver", "nobody") == 2
-    assert "'nobody' is no server" in capsys.readouterr().err
-
-
-async def test_doctor_of_an_enrolled_probe(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It knocks at the coordinator's door as a check would, there and then away; and sees the disk."""
-    with Coordinator() as coordinator:
-        state = enrolled(tmp_path / "state", coordinator)
-        words = ("--json", "--state", str(state), "--config", config)
-        levels = []
-        for _ in range(2):
-            await examine(*words)
-            findings = json.loads(capsys.readouterr().out)["findings"]
-            levels.append({one["name"].split()[0]: one["level"] for one in findings})
-            coordinator.stop()
-    assert [found["coordinator"] for found in levels] == ["ok", "missing"]
-    assert "disk" in levels[0]

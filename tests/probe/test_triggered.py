@@ -7,6 +7,7 @@ from dataclasses import replace
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from probe.core.limits import Limits
@@ -155,6 +156,23 @@ async def test_what_was_asked_for_and_cannot_run_says_why(autojump_clock: MockCl
         (8, Reason.UNSUPPORTED, Trigger.REQUEST),
         (9, Reason.POLICY, Trigger.REQUEST),
     ]
+
+
+async def test_a_limit_that_keeps_a_trace_from_ever_running_is_said_with_its_fix(
+    autojump_clock: MockClock,
+) -> None:
+    """Once, when the plan comes; each run that a failure asks for ends as `policy`."""
+    trace = a_check(9, kind=Kind.TRACE, packets=3, interval_s=0)
+    asking = a_check(1, interval_s=30, on_failure=(9,))
+    for per_minute, told in ((23, 1), (24, 0)):
+        limits = replace(ROOMY, per_target_per_minute=per_minute)
+        with capture_logs() as logs:
+            world = World(script=failing(1), limits=limits)
+            await live(world, 20, [asking, trace])
+        notes = [log for log in logs if log["event"] == "triggered_never_runs"]
+        assert len(notes) == told
+        assert all("per_target_per_minute, which is 23; 24 is the least" in n["fix"] for n in notes)
+        assert [row.reason for row in beside(world)] == [Reason.POLICY if told else None]
 
 
 async def test_a_triggered_contact_leaves_an_address_half_its_rate(

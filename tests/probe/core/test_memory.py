@@ -38,6 +38,17 @@ def seen_at(looks: list[tuple[int, str, list[str]]], name: str) -> dict[str, int
 
 
 @given(LOOKS, st.integers(0, 2 * DAY_US))
+def test_names_with_a_young_address_are_counted(
+    looks: list[tuple[int, str, list[str]]], later_us: int
+) -> None:
+    """As many as `recall` finds something for."""
+    memory, now_us = remembered(looks)
+    at_us = now_us + later_us
+    found = [memory.recall(name, family=4, now_us=at_us) for name in ("a.test", "b.test")]
+    assert memory.young(now_us=at_us) == sum(map(bool, found))
+
+
+@given(LOOKS, st.integers(0, 2 * DAY_US))
 def test_nothing_older_than_a_day_is_recalled(
     looks: list[tuple[int, str, list[str]]], later_us: int
 ) -> None:
