@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.core.httpfacts import Reply
-from probe.core.pages import LOOKED_AT_BYTES, MARKS, page_of
+from probe.core.pages import LOOKED_AT_BYTES, MARKS, NOTICE_BYTES_MAX, PageMark, page_of
 
 MOMENT = b"<!DOCTYPE html><html><head><title>Just a moment...</title>"
 DENIED = b"<HTML><HEAD>\n<TITLE>Access Denied</TITLE>\n</HEAD>"
@@ -87,7 +87,45 @@ def test_every_mark_can_be_seen_and_says_where_it_is_from() -> None:
 
 def _showing(header: tuple[str, str] | None, texts: tuple[bytes, ...], status: int) -> Reply:
     headers = () if header is None else ((header[0], header[1] + "!"),)
-    return Reply(status=status, version="1.1", headers=headers, body=b" ".join(texts))
+    body = b" ".join(texts)
+    return Reply(status=status, version="1.1", headers=headers, body=body, complete=True)
+
+
+NOTICES = [mark for mark in MARKS if mark.is_notice]
+
+
+def _id(mark: PageMark) -> str:
+    return mark.source.rpartition(": ")[2]
+
+
+def test_words_alone_are_no_mark() -> None:
+    """A mark of nothing but words, under any status, is one of a notice: there is no other way."""
+    for mark in MARKS:
+        assert mark.is_notice == (not mark.statuses and mark.header is None)
+    assert len(NOTICES) == 9
+
+
+@pytest.mark.parametrize("mark", NOTICES, ids=_id)
+def test_a_notice_is_known_by_its_words_and_one_thing_more(mark: PageMark) -> None:
+    """The real page is recognised, short and whole or under a refusal; who quotes it at length is not."""
+    words = b"<html><body>" + b" ".join(mark.texts) + b"</body></html>"
+    article = words + b"<p>The notice, readers report, appeared on Monday." * 400
+    assert len(article) > NOTICE_BYTES_MAX
+    assert page_of(reply(200, words)) == mark.page
+    assert page_of(reply(200, words.ljust(NOTICE_BYTES_MAX))) == mark.page
+    assert page_of(reply(403, article)) == mark.page
+    assert page_of(reply(200, words.ljust(NOTICE_BYTES_MAX + 1))) is None
+    assert page_of(reply(200, article)) is None
+    assert page_of(reply(404, article)) is None
+
+
+@pytest.mark.parametrize("mark", NOTICES, ids=_id)
+def test_a_body_that_was_cut_is_no_notice(mark: PageMark) -> None:
+    """Of an article that broke off, or of which the check keeps little, nobody knows the length."""
+    words = b" ".join(mark.texts)
+    for cut in (Reply(status=200, body=words), Reply(status=200, body=words, capped=True)):
+        assert page_of(cut) is None
+    assert page_of(Reply(status=503, body=words)) == mark.page
 
 
 @given(st.integers(100, 999), st.binary(max_size=50), st.text(max_size=20))
