@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from probe.core.classify import Classified
-from probe.core.outcome import OVER_RATE, Attempt, Outcome, validity_of
+from probe.core.outcome import OVER_RATE, OWN_ADDRESS, Attempt, Outcome, validity_of
 from probe.core.rows import changed
 from proto.model import (
     Certificate,
@@ -143,19 +143,20 @@ def total_us(row: Result, *, download_us: int = 0) -> int:
 def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
     """One outcome of a chain of redirects, first hop first.
 
-    The row describes the last hop; its total is that of the whole way. A hop that the address
-    policy barred fails the chain at the reply that led there. Where our own rate barred it, or this
-    vantage cannot go there (another family), the row is marked as our fault: the target did nothing
-    wrong.
+    The row describes the last hop; its total is that of the whole way. A hop that was not run fails
+    the chain at the reply that led there. Into a private network nobody out here could follow, so
+    that is the target's doing; where only this vantage cannot follow (its rate, another family, an
+    address of its own machine), the row is marked as our fault.
     """
     last = hops[-1].result
     if last.state is State.NOT_RUN and len(hops) > 1:
-        ours = last.reason is Reason.UNSUPPORTED
         last = changed(
-            hops[-2].result, operation=Operation.REPLY, failure=Failure.HTTP_REDIRECT, lost=1
+            hops[-2].result,
+            operation=Operation.REPLY,
+            failure=Failure.HTTP_REDIRECT,
+            lost=1,
+            validity=Validity.PROBE_FAULT if _is_ours(hops[-1]) else Validity.OK,
         )
-        if ours or hops[-1].attempts[-1].classified_by == OVER_RATE:
-            last = changed(last, validity=Validity.PROBE_FAULT)
     totals_us = [hop.result.total_us for hop in hops if hop.result.total_us is not None]
     locations = [hop.result.location for hop in hops if hop.result.location is not None]
     return Outcome(
@@ -167,3 +168,9 @@ def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
         attempts=tuple(attempt for hop in hops for attempt in hop.attempts),
         certificates=tuple({c.sha256: c for hop in hops for c in hop.certificates}.values()),
     )
+
+
+def _is_ours(hop: Outcome) -> bool:
+    """Was this hop not run for a reason that another vantage would not have had?"""
+    by = hop.attempts[-1].classified_by
+    return hop.result.reason is Reason.UNSUPPORTED or by in {OVER_RATE, OWN_ADDRESS}

@@ -1,4 +1,4 @@
-"""What a reply means for a check: good or which word, and where a redirect leads.
+"""What a reply means for a check: good or which word. Where a redirect leads: `probe.core.redirect`.
 
 Values in, values out. A slow reply is a good reply with times; a status that the plan expects is
 good whatever its number; our own body cap is never a failure.
@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final
-from urllib.parse import quote, urljoin, urlsplit
 
 from probe.core.classify import Classified, Row
+from probe.core.draft import Fault, fault_of
 from probe.core.outcome import HTTP_PORT, HTTPS_PORT, port_of
 from probe.core.pattern import missing_piece
-from proto.model import Check, Control, Failure
+from proto.model import Check, Control, Failure, Operation
 
 # What a probe may ask: nothing that changes anything at the other end.
 METHODS: Final = ("GET", "HEAD")
 # The headers come from strangers: what is kept of them is short and printable.
 LOCATION_CHARS_MAX = 512
-# Encoding a name and joining a URL take time with the square of their length: both are bounded first.
-REDIRECT_CHARS_MAX = 2048
+# Encoding a name takes time with the square of its length: it is bounded first.
 NAME_CHARS_MAX = 253
 # How much of a body a detail quotes: the beginning of a page tells people which page it is.
 QUOTED_CHARS_MAX = 60
@@ -31,8 +32,8 @@ USER_AGENT_CHARS_MAX = 200
 _NOT_SHOWN = re.compile(r"[^\x20-\x7e]")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 _HOST = re.compile(r"[a-z0-9_:%.-]{1,253}")
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PORTS = {"http": HTTP_PORT, "https": HTTPS_PORT}
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+USUAL_PORTS = {"http": HTTP_PORT, "https": HTTPS_PORT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +65,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpFacts:
-    """What is known of one exchange that came to an end by itself."""
+    """What is known of one exchange that came to an end. Of `malformed` and `fault` one at most."""
 
     check: Check
     reply: Reply
     malformed: str | None = None  # why this is not HTTP
-    no_way_on: str | None = None  # why a redirect that should be followed was not
+    fault: Fault | None = None  # what ended the connection before the reply was over
+    has_begun: bool = True  # a byte of the reply came
+    is_hop: bool = False  # a redirect that the check wants followed, so its status is no answer
+    no_way_on: str | None = None  # why such a redirect leads nowhere
 
 
 def is_neutral(check: Check) -> bool:
@@ -108,14 +112,50 @@ def _is_another_body(facts: HttpFacts) -> bool:
     return not body_sha256(facts.reply).startswith(digits)
 
 
-# A status that is not expected stands before a body that was cut: a 503 whose text breaks off is
-# still a 503, and that says more about the platform than the missing bytes do.
+# --- Which word wins ------------------------------------------------------------------------------
+
+
+class Head(Enum):
+    """What is known of the head when an exchange ends."""
+
+    NONE = "no status came"
+    EXPECTED = "a status that the check expects"
+    UNEXPECTED = "a status that the check does not expect"
+    HOP = "a redirect that the check wants followed"
+
+
+class Break(Enum):
+    """How a reply breaks off, in whichever version of HTTP."""
+
+    MALFORMED = "what came is not HTTP"
+    CONNECTION = "the connection failed: reset, timeout, alert"
+
+
+_STATUS: Final[Row[HttpFacts]] = Row(
+    is_status_unexpected, Failure.HTTP_STATUS, "a status that the check does not expect"
+)
+_MALFORMED: Final[Row[HttpFacts]] = Row(
+    lambda facts: facts.malformed is not None,
+    Failure.HTTP_MALFORMED,
+    "what came back is not the HTTP that was asked for",
+)
+
+# A 503 whose text breaks off is still a 503, and that says more about the platform than how it broke
+# off. A status that is expected, or is no answer, leaves the break as the news. None: the word that
+# the connection has of its own.
+BREAKS: Final[Mapping[tuple[Head, Break], Row[HttpFacts] | None]] = {
+    (Head.NONE, Break.MALFORMED): _MALFORMED,
+    (Head.EXPECTED, Break.MALFORMED): _MALFORMED,
+    (Head.UNEXPECTED, Break.MALFORMED): _STATUS,
+    (Head.HOP, Break.MALFORMED): _MALFORMED,
+    (Head.NONE, Break.CONNECTION): None,
+    (Head.EXPECTED, Break.CONNECTION): None,
+    (Head.UNEXPECTED, Break.CONNECTION): _STATUS,
+    (Head.HOP, Break.CONNECTION): None,
+}
+
+# Of a reply that ended by itself, the first row that applies; a status stands before a cut body.
 HTTP: Final[tuple[Row[HttpFacts], ...]] = (
-    Row(
-        lambda facts: facts.malformed is not None,
-        Failure.HTTP_MALFORMED,
-        "what came back is not the HTTP that was asked for",
-    ),
     Row(
         lambda facts: facts.no_way_on is not None,
         Failure.HTTP_REDIRECT,
@@ -126,25 +166,56 @@ HTTP: Final[tuple[Row[HttpFacts], ...]] = (
         Failure.HTTP_TRUNCATED,
         "closed before the reply's head was complete",
     ),
-    Row(is_status_unexpected, Failure.HTTP_STATUS, "a status that the check does not expect"),
+    _STATUS,
     Row(_is_body_cut, Failure.HTTP_TRUNCATED, "closed before the announced end of the body"),
     Row(_is_text_missing, Failure.HTTP_CONTENT, "the expected text is not in the body"),
     Row(_is_another_body, Failure.HTTP_CONTENT, "the body has another hash than the expected one"),
 )
 
 
-def classify_http(facts: HttpFacts) -> Classified | None:
-    """The word for an exchange; None when the reply is what the check expects."""
-    row = next((row for row in HTTP if row.applies(facts)), None)
-    if row is None:
-        return None
-    return Classified(row.failure, f"{row.sentence} -> {row.failure.value}")
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The step that failed, and why."""
+
+    operation: Operation
+    fault: Fault
+
+
+def judge_http(facts: HttpFacts) -> Judged | None:
+    """The word for an exchange and the step that it names; None: the check got what it expects."""
+    row = _deciding_row(facts)
+    if row is not None:
+        found = Classified(row.failure, f"{row.sentence} -> {row.failure.value}")
+        return Judged(Operation.REPLY, fault_of(found, describe_reply(facts)))
+    if facts.fault is not None:
+        # An alert instead of a first byte is the peer's late no to the handshake (TLS 1.3).
+        is_late_no = facts.fault.failure is Failure.TLS_ALERT and not facts.has_begun
+        return Judged(Operation.TLS if is_late_no else Operation.REPLY, facts.fault)
+    return None
+
+
+def _deciding_row(facts: HttpFacts) -> Row[HttpFacts] | None:
+    if facts.malformed is not None:
+        return BREAKS[_head_of(facts), Break.MALFORMED]
+    if facts.fault is not None:
+        return BREAKS[_head_of(facts), Break.CONNECTION]
+    return next((row for row in HTTP if row.applies(facts)), None)
+
+
+def _head_of(facts: HttpFacts) -> Head:
+    if facts.reply.status is None:
+        return Head.NONE
+    if facts.is_hop:
+        return Head.HOP
+    return Head.UNEXPECTED if is_status_unexpected(facts) else Head.EXPECTED
+
+
+# --- In words -------------------------------------------------------------------------------------
 
 
 def describe_reply(facts: HttpFacts) -> str:
     """The reply in one line for people, with what was expected instead where that differs."""
     reply = facts.reply
-    said = facts.malformed or facts.no_way_on
     head = "no reply" if reply.status is None else f"{reply.status}, {len(reply.body)} bytes kept"
     location = location_of(reply)
     words = (
@@ -152,7 +223,9 @@ def describe_reply(facts: HttpFacts) -> str:
         "body capped" if reply.capped else "",
         f"to {location}" if location else "",
         reply.cut_by,
-        said or _expectation(facts),
+        facts.malformed or "",
+        f"then {facts.fault.failure.value}" if facts.fault else "",
+        facts.no_way_on or _expectation(facts),
     )
     return ", ".join(word for word in words if word)
 
@@ -160,7 +233,7 @@ def describe_reply(facts: HttpFacts) -> str:
 def _expectation(facts: HttpFacts) -> str:
     """What the check expected of a reply that came, where it found something else."""
     check, reply = facts.check, facts.reply
-    if is_status_unexpected(facts):
+    if _head_of(facts) is Head.UNEXPECTED:
         return f"expected status {' or '.join(map(str, check.expect_status)) or 'none'}"
     if reply.status is None or _is_body_cut(facts):
         return ""
@@ -191,7 +264,7 @@ def body_sha256(reply: Reply) -> str:
 def location_of(reply: Reply) -> str | None:
     """Where a 3xx points, as sent, shortened and printable."""
     location = reply.header("location")
-    if location is None or reply.status not in _REDIRECTS:
+    if location is None or reply.status not in REDIRECTS:
         return None
     return printable(location, LOCATION_CHARS_MAX)
 
@@ -241,76 +314,6 @@ def name_of(check: Check) -> str:
     return ascii_name(check.host if check.sni is None else check.sni)
 
 
-# --- Redirects -----------------------------------------------------------------------------------
-
-
-def way_on(check: Check, reply: Reply, *, hops_before: int) -> Check | str | None:
-    """The check of the next hop, or why there must be none, or None: this reply is the answer.
-
-    A 3xx that the check expects is an answer. So is one that it does not want followed; where it
-    wanted some followed, one too many is a redirect that leads nowhere.
-    """
-    location = location_of(reply)
-    is_answer = location is None or reply.status in check.expect_status or is_neutral(check)
-    if is_answer or (check.follow_redirects == 0 and hops_before == 0):
-        return None
-    if check.follow_redirects == 0:
-        return f"redirect number {hops_before + 1} is one too many"
-    try:
-        return redirect_check(check, reply.header("location") or "")
-    except ValueError as error:
-        return str(error)
-
-
-def redirect_check(check: Check, location: str) -> Check:
-    """The check of the next hop: same question, another place, nothing pinned.
-
-    Who asks under another name and is sent to that name stays with the host that was asked: the
-    name was only said, never resolved. Sent elsewhere, the check goes there under that name.
-
-    Raises:
-        ValueError: `location` is no place an http check can go to; the text says why.
-    """
-    if len(location) > REDIRECT_CHARS_MAX:
-        raise ValueError(f"redirect of {len(location)} characters, beyond {REDIRECT_CHARS_MAX}")
-    parts = urlsplit(urljoin(url_of(check), _as_meant(location)))
-    if parts.scheme not in _PORTS:
-        raise ValueError(f"redirect to scheme {parts.scheme!r}")
-    if not parts.hostname:
-        raise ValueError("redirect without a host name")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("redirect carries credentials")
-    stays = check.sni is not None and parts.hostname == name_of(check)
-    return replace(
-        check,
-        host=check.host if stays else parts.hostname,
-        sni=check.sni if stays else None,
-        port=parts.port or _PORTS[parts.scheme],
-        use_tls=parts.scheme == "https",
-        path=_percent_encoded((parts.path or "/") + (f"?{parts.query}" if parts.query else "")),
-        follow_redirects=check.follow_redirects - 1,
-        pinned=None,
-    )
-
-
-def _as_meant(location: str) -> str:
-    """A header's bytes as text: UTF-8, as servers send it and browsers read it, where it is that.
-
-    Readers of HTTP hand bytes over one character each.
-    """
-    try:
-        return location.encode("latin-1").decode()
-    except UnicodeError:
-        return location
-
-
-def _percent_encoded(path: str) -> str:
-    """What a browser asks for: beyond ASCII, and for spaces, the bytes by number (WHATWG URL)."""
-    return re.sub(
-        r"[ \x80-\U0010ffff]", lambda found: quote(found[0], errors="surrogatepass"), path
-    )
-
-
 def scheme_of(check: Check) -> str:
     """`http` or `https`."""
     return "https" if check.use_tls else "http"
@@ -321,7 +324,7 @@ def authority_of(check: Check) -> str:
     name = name_of(check)
     host = f"[{name}]" if ":" in name else name
     port = port_of(check)
-    return host if port == _PORTS[scheme_of(check)] else f"{host}:{port}"
+    return host if port == USUAL_PORTS[scheme_of(check)] else f"{host}:{port}"
 
 
 def url_of(check: Check) -> str:

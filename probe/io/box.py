@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from probe.core.address import Network, is_inside, parse_address, why_barred
+from probe.core.address import Network, is_inside, parse_address, special_use, why_barred
 from probe.core.copies import copier
 from probe.core.memory import AddressMemory
 from probe.core.zone import Delegations
@@ -86,9 +86,19 @@ class Toolbox:
         if address is None:
             return f"{text!r} is no address"
         why = why_barred(address, self.allowed)
-        if why is None and own_address(text) == text and not is_inside(address, self.allowed):
+        if why is None and self.is_of_this_machine(text):
             return f"{text} is an address of this machine; add its network to allow_networks if this is meant"
         return why
+
+    def is_of_this_machine(self, text: str) -> bool:
+        """Is this an address that only this machine must leave alone: public, its own, not allowed?"""
+        address = parse_address(text)
+        return (
+            address is not None
+            and special_use(address) is None
+            and own_address(text) == text
+            and not is_inside(address, self.allowed)
+        )
 
     def source_for(self, address: str) -> str | None:
         """The address to bind for contacting `address`, if the operator named one of its family."""

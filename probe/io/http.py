@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import trio
 
-from probe.core.draft import Draft, Elapsed, Fault, fault_of, join_hops, total_us
+from probe.core.draft import Draft, Elapsed, Fault, join_hops, total_us
 from probe.core.edges import edge_of
 from probe.core.expect import why_impossible
 from probe.core.httpfacts import (
@@ -24,17 +24,16 @@ from probe.core.httpfacts import (
     Request,
     authority_of,
     body_sha256,
-    classify_http,
     describe_reply,
-    is_status_unexpected,
+    judge_http,
     location_of,
     scheme_of,
     user_agent_of,
-    way_on,
     why_not_asked,
 )
 from probe.core.outcome import Outcome, not_run
 from probe.core.pages import page_of
+from probe.core.redirect import leads_on, way_on
 from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.httpwire import Exchange, MalformedError
@@ -104,9 +103,13 @@ async def run_http(check: Check, box: Toolbox) -> Outcome:
 async def _run_hop(
     check: Check, box: Toolbox, *, deadline: float, hops_before: int
 ) -> tuple[Outcome, Check | None]:
-    why = why_not_asked(check) or why_impossible(check)
+    why = why_not_asked(check)
     if why is not None:
         return not_run(check, reason=Reason.POLICY, why=why), None
+    # Of a hop: it leads to an address of the other family.
+    why = why_impossible(check)
+    if why is not None:
+        return not_run(check, reason=Reason.UNSUPPORTED, why=why), None
     reached = await reach(check, box, deadline=deadline)
     if isinstance(reached, Outcome):
         return reached, None
@@ -212,25 +215,27 @@ def _conclude(
     """Put the reply into the row, judge it, and say where to go on."""
     _fill(draft, heard)
     reply = heard.reply
+    broke_off = heard.fault is not None or heard.malformed is not None
     way = None
     # A hop that failed already (its certificate is bad) is where the chain ends.
-    if draft.row.failure is None and heard.fault is None and heard.malformed is None:
+    if draft.row.failure is None and not broke_off:
         way = way_on(check, reply, hops_before=hops_before)
     facts = HttpFacts(
         check=check,
         reply=reply,
         malformed=heard.malformed,
+        fault=heard.fault,
+        has_begun=heard.first_byte is not None,
+        is_hop=broke_off and leads_on(check, reply, hops_before=hops_before),
         no_way_on=way if isinstance(way, str) else None,
     )
-    found = classify_http(facts)
     detail = describe_reply(facts)
     if isinstance(way, Check):
         draft.note(Operation.REPLY, heard.whole, classified_by="redirect followed", detail=detail)
         return draft.finish(), way
-    if heard.fault is not None and not is_status_unexpected(facts):
-        draft.fail(_operation_of(heard), heard.fault, heard.whole)
-    elif found is not None:
-        draft.fail(Operation.REPLY, fault_of(found, detail), heard.whole)
+    judged = judge_http(facts)
+    if judged is not None:
+        draft.fail(judged.operation, judged.fault, heard.whole)
     else:
         draft.note(Operation.REPLY, heard.whole, classified_by="as expected", detail=detail)
     return draft.finish(), None
@@ -255,9 +260,3 @@ def _fill(draft: Draft, heard: _Heard) -> None:
     if heard.whole is not None and (reply.complete or reply.capped):
         after_first_us = max(0, heard.whole.us - (draft.row.first_byte_us or 0))
         draft.row = changed(draft.row, total_us=total_us(draft.row, download_us=after_first_us))
-
-
-def _operation_of(heard: _Heard) -> Operation:
-    """An alert instead of a first byte is the peer's late no to the handshake (TLS 1.3)."""
-    is_alert = heard.fault is not None and heard.fault.failure is Failure.TLS_ALERT
-    return Operation.TLS if is_alert and heard.first_byte is None else Operation.REPLY

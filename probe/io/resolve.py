@@ -19,7 +19,14 @@ import trio
 from probe.core.address import parse_address
 from probe.core.classify import DnsFacts, classify_dns
 from probe.core.dnswire import DnsFormError
-from probe.core.outcome import OVER_RATE, Attempt, Refusal, Resolved, first_operation
+from probe.core.outcome import (
+    OVER_RATE,
+    OWN_ADDRESS,
+    Attempt,
+    Refusal,
+    Resolved,
+    first_operation,
+)
 from probe.io.box import Toolbox
 from probe.io.dns import Answer, Question, ask
 from proto.model import Check, Control, Operation, Reason
@@ -163,7 +170,8 @@ def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
     reasons = {text: box.why_barred(text) for text in found.addresses}
     allowed = [text for text, why in reasons.items() if why is None]
     if not allowed:
-        return _barred_after(check, found, "; ".join(why for why in reasons.values() if why))
+        by = OWN_ADDRESS if any(map(box.is_of_this_machine, reasons)) else ADDRESS_POLICY
+        return _barred_after(check, found, "; ".join(why for why in reasons.values() if why), by=by)
     return _within_rate(check, box, found, allowed[box.turn(check) % len(allowed)])
 
 

@@ -13,14 +13,14 @@ from probe.core.httpfacts import (
     Request,
     authority_of,
     body_sha256,
-    classify_http,
     describe_reply,
+    judge_http,
     location_of,
     url_of,
-    way_on,
     why_not_asked,
 )
 from probe.core.pages import BLOCK, CHALLENGE, page_of
+from probe.core.redirect import way_on
 from probe.io.httpwire import Exchange, MalformedError
 from proto.model import Check, Kind
 
@@ -97,7 +97,7 @@ def _holds(check: Check, heard: Heard) -> None:
         malformed=heard.malformed,
         no_way_on=way if isinstance(way, str) else None,
     )
-    classify_http(facts)
+    judge_http(facts)
     describe_reply(facts)
     assert page_of(reply) in {None, CHALLENGE, BLOCK}
     hops = 0

@@ -7,8 +7,9 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 
 from probe.core.edges import edge_of
-from probe.core.httpfacts import HttpFacts, Reply, Request, classify_http, describe_reply, way_on
+from probe.core.httpfacts import HttpFacts, Reply, Request, describe_reply, judge_http
 from probe.core.pages import BLOCK, CHALLENGE, page_of
+from probe.core.redirect import way_on
 from probe.io.http2wire import Http2Exchange
 from probe.io.httpwire import MalformedError
 from proto.model import Check, Kind
@@ -54,7 +55,7 @@ def _holds(reply: Reply, malformed: str | None, cap: int) -> None:
     way = None if malformed else way_on(CHECK, reply, hops_before=0)
     no_way_on = way if isinstance(way, str) else None
     facts = HttpFacts(check=CHECK, reply=reply, malformed=malformed, no_way_on=no_way_on)
-    classify_http(facts)
+    judge_http(facts)
     describe_reply(facts)
     edge_of(reply)
     assert page_of(reply) in {None, CHALLENGE, BLOCK}

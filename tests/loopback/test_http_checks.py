@@ -13,6 +13,7 @@ from probe.core.limits import Gate, Limits
 from probe.toolbox import run_check
 from proto.model import (
     Check,
+    Control,
     Failure,
     Kind,
     Operation,
@@ -94,6 +95,7 @@ async def test_head_request() -> None:
     assert (row.failure, row.body_bytes) == (None, 0)
 
 
+BAD_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nnone\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
 
 
@@ -111,6 +113,8 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\
         (b"", Operation.REPLY, Failure.HTTP_TRUNCATED, None),
         (b"220 mail.test ESMTP\r\n", Operation.REPLY, Failure.HTTP_MALFORMED, None),
         (b"HTTP/1.1 abc\r\n\r\n", Operation.REPLY, Failure.HTTP_MALFORMED, None),
+        (BAD_CHUNK, Operation.REPLY, Failure.HTTP_MALFORMED, 200),
+        (BAD_CHUNK.replace(b"200", b"503"), Operation.REPLY, Failure.HTTP_STATUS, 503),
     ],
 )
 async def test_replies(
@@ -328,23 +332,29 @@ async def test_a_redirect_is_a_contact_that_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("location", "why"),
+    ("location", "why", "validity"),
     [
-        ("http://169.254.169.254/latest/meta-data/", "metadata"),
-        ("http://10.0.0.1/", "private"),
-        ("http://[::1]/", "IPv4"),
-        ("gopher://127.0.0.1/", "scheme"),
-        ("http://u:p@127.0.0.1/", "credentials"),
+        ("http://169.254.169.254/latest/meta-data/", "metadata", Validity.OK),
+        ("http://10.0.0.1/", "private", Validity.OK),
+        ("gopher://127.0.0.1/", "scheme", Validity.OK),
+        ("http://u:p@127.0.0.1/", "credentials", Validity.OK),
+        ("http://a..test/", "no name", Validity.OK),
+        ("http://127.0.0.1:0/", "port 0", Validity.OK),
+        ("http://[2606:4700::1]/", "not an address of IPv4", Validity.PROBE_FAULT),
     ],
 )
-async def test_redirect_into_a_barred_network(location: str, why: str) -> None:
-    """No server can send a probe into its own network: the redirect fails, nothing is contacted."""
+@pytest.mark.parametrize("control", [None, Control.REMEMBERED])
+async def test_redirect_that_is_not_followed(
+    control: Control | None, location: str, why: str, validity: Validity
+) -> None:
+    """Nobody is contacted; it counts against the target unless only this vantage cannot go there."""
     moved = response("302 Found", b"", f"Location: {location}")
     async with answering(moved) as server:
-        outcome = await ask(http_check(server.port, follow_redirects=3))
+        outcome = await ask(http_check(server.port, follow_redirects=3, control=control))
     row = outcome.result
     assert words(row) == (Operation.REPLY, Failure.HTTP_REDIRECT)
     assert (row.state, row.lost, row.http_status) == (State.MEASURED, 1, 302)
+    assert row.validity is validity
     assert why in outcome.attempts[-1].detail
 
 

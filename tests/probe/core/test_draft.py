@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from probe.core.classify import Classified
 from probe.core.draft import (
     Draft,
@@ -14,7 +16,7 @@ from probe.core.draft import (
     total_us,
     worst_source,
 )
-from probe.core.outcome import OVER_RATE, Outcome, blank_row, not_run
+from probe.core.outcome import OVER_RATE, OWN_ADDRESS, Outcome, blank_row, not_run
 from proto.model import (
     Certificate,
     Check,
@@ -126,31 +128,27 @@ def test_chain_that_breaks_has_no_total() -> None:
     assert joined.result.total_us is None
 
 
-def test_barred_hop_fails_the_redirect() -> None:
-    """A redirect into a barred network is measured, and failed at the reply that led there."""
-    barred = not_run(CHECK, reason=Reason.POLICY, why="10.0.0.1 is private")
+@pytest.mark.parametrize(
+    ("reason", "by", "validity"),
+    [
+        (Reason.POLICY, "not run: address policy", Validity.OK),
+        (Reason.POLICY, OVER_RATE, Validity.PROBE_FAULT),
+        (Reason.POLICY, OWN_ADDRESS, Validity.PROBE_FAULT),
+        (Reason.UNSUPPORTED, "not run: unsupported", Validity.PROBE_FAULT),
+    ],
+)
+def test_whose_fault_a_hop_is_that_was_not_run(reason: Reason, by: str, validity: Validity) -> None:
+    """The reply that led there failed; what another vantage could have followed is our own lack."""
+    barred = not_run(CHECK, reason=reason, why="10.0.0.1 is private")
+    barred = replace(barred, attempts=(replace(barred.attempts[-1], classified_by=by),))
     joined = join_hops((hop(total_us=5, location="http://in.test/"), barred))
     row = joined.result
-    assert (
-        row.state,
-        row.operation,
-        row.failure,
-        row.lost,
-    ) == (State.MEASURED, Operation.REPLY, Failure.HTTP_REDIRECT, 1)
+    assert (row.state, row.operation, row.failure, row.lost) == (
+        State.MEASURED,
+        Operation.REPLY,
+        Failure.HTTP_REDIRECT,
+        1,
+    )
+    assert row.validity is validity
     assert "10.0.0.1 is private" in joined.attempts[-1].detail
-
-
-def test_a_hop_over_our_own_rate_is_our_fault() -> None:
-    """The target redirected as it should: the row says that it says nothing about it."""
-    barred = not_run(CHECK, reason=Reason.POLICY, why="asked too often")
-    over = replace(barred, attempts=(replace(barred.attempts[-1], classified_by=OVER_RATE),))
-    row = join_hops((hop(location="http://x.test/2"), over)).result
-    assert (row.failure, row.validity) == (Failure.HTTP_REDIRECT, Validity.PROBE_FAULT)
-    assert join_hops((over,)) == over
-
-
-def test_a_hop_that_this_vantage_cannot_make_is_our_fault() -> None:
-    """A redirect to an address of a family that is not here, say, is no failure of the target."""
-    beyond = not_run(CHECK, reason=Reason.UNSUPPORTED, why="no IPv6 here")
-    row = join_hops((hop(location="http://[2001:db8::1]/"), beyond)).result
-    assert (row.failure, row.validity) == (Failure.HTTP_REDIRECT, Validity.PROBE_FAULT)
+    assert join_hops((barred,)) == barred
