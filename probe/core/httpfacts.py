@@ -27,6 +27,7 @@ LOCATION_CHARS_MAX = 512
 NAME_CHARS_MAX = 253
 # How much of a body a detail quotes: the beginning of a page tells people which page it is.
 QUOTED_CHARS_MAX = 60
+CODING_CHARS_MAX = 20
 # Long enough for a name, a version and where to complain.
 USER_AGENT_CHARS_MAX = 200
 _NOT_SHOWN = re.compile(r"[^\x20-\x7e]")
@@ -240,10 +241,21 @@ def _expectation(facts: HttpFacts) -> str:
     if _is_text_missing(facts):
         piece = missing_piece(check.expect_body or "", reply.body)
         whole = "" if piece == check.expect_body else f" of {_quoted(check.expect_body or '')}"
-        return f"expected {_quoted(piece or '')}{whole}, found {_quoted_body(reply.body)}"
+        return f"expected {_quoted(piece or '')}{whole}, found {_quoted_body(reply.body)}{_coded(reply)}"
     if _is_another_body(facts):
-        return f"expected sha256 {check.expect_sha256}, found {body_sha256(reply)}"
+        return f"expected sha256 {check.expect_sha256}, found {body_sha256(reply)}{_coded(reply)}"
     return ""
+
+
+def _coded(reply: Reply) -> str:
+    """Every request asks for no coding. A body that has one all the same is looked at as it came.
+
+    Decoding would let a server turn a kilobyte into a gigabyte in our memory.
+    """
+    coding = reply.header("content-encoding")
+    if coding is None or coding.lower() == "identity":
+        return ""
+    return f" in content-encoding {printable(coding, CODING_CHARS_MAX)}, which was not asked for"
 
 
 def _quoted(text: str) -> str:

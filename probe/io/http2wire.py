@@ -20,6 +20,7 @@ from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
     Event,
+    InformationalResponseReceived,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -28,7 +29,14 @@ from h2.exceptions import InvalidBodyLengthError, ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from probe.core.httpfacts import METHODS, Reply, Request
-from probe.io.httpwire import BODY_CAP_BYTES_MAX, HEAD_BYTES_MAX, MalformedError
+from probe.io.httpwire import (
+    BODY_CAP_BYTES_MAX,
+    HEAD_BYTES_MAX,
+    INFORMATIONAL_MAX,
+    WORDS_CHARS_MAX,
+    MalformedError,
+    Wire,
+)
 
 # The usual page of 64 KiB comes in five to fifty frames, a whole mebibyte in at most a thousand of
 # the small ones that servers send at first. Beyond this a peer only keeps the reader busy.
@@ -37,8 +45,10 @@ _FRAME_BYTES_MAX: Final = 16384  # what we may be sent (RFC 9113 4.2): we never 
 _WINDOW_BYTES: Final = 65535  # what every window is at first (6.9.2)
 _HEAD_BYTES: Final = 9  # of a frame: length, type, flags, stream
 _HEADERS: Final = 1
+_PADDED: Final = 8  # a flag
 _SETTINGS: Final = 4
 _GOAWAY: Final = 7
+_WITHOUT_BODY: Final = frozenset({204, 304})  # whatever length they announce (RFC 9113 8.1.1)
 _OUR_STREAM: Final = 1  # the first that a client opens
 _QUOTED_BYTES: Final = 40
 
@@ -55,7 +65,10 @@ class Http2Exchange:
         "_cut_by",
         "_frames",
         "_headers",
+        "_informational",
+        "_is_head",
         "_status",
+        "_wire",
         "has_begun",
         "request_bytes",
     )
@@ -68,6 +81,9 @@ class Http2Exchange:
         self._connection = _connection(self._window_bytes())
         self._buffer = bytearray()
         self._frames = 0
+        self._informational = 0
+        self._wire = Wire(self._cap_bytes)
+        self._is_head = request.method == "HEAD"
         self._status: int | None = None
         self._headers: tuple[tuple[str, str], ...] = ()
         self._body = bytearray()
@@ -85,7 +101,10 @@ class Http2Exchange:
         if not data:
             return False
         self._buffer += data
-        return all(self._take(frame) for frame in self._whole_frames())
+        wants_more = all(self._take(frame) for frame in self._whole_frames())
+        if wants_more:
+            self._wire.count(data)
+        return wants_more
 
     def owed(self) -> bytes:
         """What the protocol makes us answer: acknowledgements and room to send more."""
@@ -158,17 +177,36 @@ class Http2Exchange:
         try:
             events = self._connection.receive_data(frame)
         except InvalidBodyLengthError as error:
-            return self._heed_length(error)
+            return self._heed_length(error, frame)
         except ProtocolError as error:
             raise MalformedError(_words(error)) from error
         return all(self._heed(event) for event in events)
 
-    def _heed_length(self, error: InvalidBodyLengthError) -> bool:
-        """A body that ends before its announced length is cut; one beyond it is no HTTP/2."""
+    def _heed_length(self, error: InvalidBodyLengthError, frame: bytes) -> bool:
+        """What h2 finds at a DATA frame: a body that ends too early is cut, one too long is no HTTP/2."""
         if error.actual_length > error.expected_length:
             raise MalformedError(_words(error)) from error
-        self._cut_by = f"END_STREAM after {error.actual_length} of {error.expected_length} bytes"
+        self._body += _content_of(frame)
+        return self._end()
+
+    def _end(self) -> bool:
+        """The stream ended: was that the announced end (RFC 9113 8.1.1)?
+
+        h2 asks at DATA frames alone, and forgets the length when trailers come.
+        """
+        got, announced = len(self._body), self._announced_bytes()
+        if got and self._status in _WITHOUT_BODY:
+            raise MalformedError(f"a body of {got} bytes with status {self._status}")
+        self._complete = announced is None or announced == got
+        if not self._complete:
+            self._cut_by = f"END_STREAM after {got} of {announced} bytes"
         return False
+
+    def _announced_bytes(self) -> int | None:
+        """The content-length; None where there is none, or where it tells of a body that is not sent."""
+        if self._is_head or self._status in _WITHOUT_BODY:
+            return None
+        return next((int(value) for name, value in self._headers if name == "content-length"), None)
 
     def _heed_goaway(self, payload: bytes) -> bool:
         """A polite one covers our stream and changes nothing; any other is the end of the reply."""
@@ -183,6 +221,8 @@ class Http2Exchange:
         """What one event adds. False: the reply is over."""
         if isinstance(event, ResponseReceived):
             self._keep_head(event)
+        elif isinstance(event, InformationalResponseReceived):
+            self._pass_over()
         elif isinstance(event, DataReceived):
             self._body += event.data
             if self._is_capped():
@@ -191,8 +231,7 @@ class Http2Exchange:
                 event.flow_controlled_length, event.stream_id
             )
         elif isinstance(event, StreamEnded):
-            self._complete = True
-            return False
+            return self._end()
         elif isinstance(event, StreamReset):
             self._cut_by = f"RST_STREAM {_error_name(event.error_code)}"
             return False
@@ -205,6 +244,12 @@ class Http2Exchange:
             raise MalformedError(f"status {status[:_QUOTED_BYTES]!r} is no number of three digits")
         self._status = int(status)
         self._headers = tuple((name, value) for name, value in named if not name.startswith(":"))
+
+    def _pass_over(self) -> None:
+        """An informational reply (1xx) says nothing about the check; the real one follows."""
+        self._informational += 1
+        if self._informational > INFORMATIONAL_MAX:
+            raise MalformedError(f"more than {INFORMATIONAL_MAX} informational replies")
 
     def _is_capped(self) -> bool:
         # One byte beyond the cap is what proves that there was more than the cap.
@@ -224,13 +269,19 @@ def _connection(window_bytes: int) -> H2Connection:
     return connection
 
 
+def _content_of(data_frame: bytes) -> bytes:
+    """What a DATA frame carries, without its padding (RFC 9113 6.1)."""
+    payload = data_frame[_HEAD_BYTES:]
+    return payload[1 : len(payload) - payload[0]] if data_frame[4] & _PADDED else payload
+
+
 def _text(word: str | bytes) -> str:
     return word.decode("latin-1") if isinstance(word, bytes) else word
 
 
 def _words(error: ProtocolError) -> str:
     """What h2 complains of; it may quote the peer at length."""
-    return (str(error) or type(error).__name__)[:200]
+    return (str(error) or type(error).__name__)[:WORDS_CHARS_MAX]
 
 
 def _error_name(code: int | None) -> str:

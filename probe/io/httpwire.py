@@ -24,12 +24,32 @@ HEAD_BYTES_MAX = 65536
 BODY_CAP_BYTES_MAX = 1 << 20
 # Servers send one or two (100, 103); a stream of them would keep a reader busy for ever.
 INFORMATIONAL_MAX = 16
+# A body may come in chunks of one byte, which take six on the wire. Beyond that and a head, all there is
+# are chunk extensions, padding and frames that bring nothing: a transfer that only wastes our host's.
+WIRE_FACTOR = 8
+WORDS_CHARS_MAX = 200  # how much of a complaint a detail shows: it may quote the peer at length
 _OPENING = b"HTTP/"
 _QUOTED_BYTES = 40  # how much of a foreign protocol's first words a detail shows
 
 
 class MalformedError(Exception):
     """The peer does not speak the HTTP that was asked for; the text says where it stops doing so."""
+
+
+class Wire:
+    """Counts what a reply takes on the wire: a server may waste so much, then it is no server."""
+
+    __slots__ = ("_bytes", "_bytes_max")
+
+    def __init__(self, cap_bytes: int) -> None:
+        self._bytes = 0
+        self._bytes_max = WIRE_FACTOR * (HEAD_BYTES_MAX + cap_bytes)
+
+    def count(self, data: bytes) -> None:
+        """Bytes that left the reply unfinished. Raises MalformedError beyond the bound."""
+        self._bytes += len(data)
+        if self._bytes > self._bytes_max:
+            raise MalformedError(f"more than {self._bytes_max} bytes for a reply within the cap")
 
 
 class Exchange:
@@ -47,6 +67,7 @@ class Exchange:
         "_head",
         "_informational",
         "_opening",
+        "_wire",
         "request_bytes",
     )
 
@@ -61,6 +82,7 @@ class Exchange:
         self._opening = b""
         self._complete = False
         self._informational = 0
+        self._wire = Wire(self._cap_bytes)
         try:
             self.request_bytes = _request_bytes(self._connection, request)
         except (h11.LocalProtocolError, UnicodeEncodeError) as error:
@@ -75,11 +97,14 @@ class Exchange:
         self._check_opening(data)
         try:
             self._connection.receive_data(data)
-            return self._drain()
+            wants_more = self._drain()
         except h11.RemoteProtocolError as error:
             if data:
-                raise MalformedError(str(error)) from error
+                raise MalformedError(str(error)[:WORDS_CHARS_MAX]) from error
             return False  # the stream ended too early: `complete` stays False
+        if wants_more:
+            self._wire.count(data)
+        return wants_more
 
     @property
     def has_begun(self) -> bool:

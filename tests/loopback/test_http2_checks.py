@@ -33,6 +33,13 @@ def an_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("authority"))
 
 
+NINE = ("content-length", "9")
+ENDS_AT_HEAD = headers(NINE, flags=http2.END_HEADERS | http2.END_STREAM)
+TRAILERS = http2.frame(
+    http2.HEADERS, b"\x00\x03x-t\x01a", flags=http2.END_HEADERS | http2.END_STREAM, stream=1
+)
+
+
 def h2_check(port: int, **fields: Any) -> Check:
     """An https check of x.test that offers HTTP/2 alone."""
     given: dict[str, Any] = {"use_tls": True, "http_versions": ("2",), **fields}
@@ -82,6 +89,42 @@ async def test_good_reply(authority: Authority) -> None:
             "GOAWAY ENHANCE_YOUR_CALM",
         ),
         (hello() + headers(status="500") + rst_stream(2), Failure.HTTP_STATUS, 500, "RST_STREAM"),
+        (
+            hello() + ENDS_AT_HEAD,
+            Failure.HTTP_TRUNCATED,
+            200,
+            "0 bytes kept, END_STREAM after 0 of 9 bytes",
+        ),
+        (
+            hello() + headers(NINE) + data(b"abc"),
+            Failure.HTTP_TRUNCATED,
+            200,
+            "3 bytes kept, END_STREAM after 3 of 9 bytes",
+        ),
+        (
+            hello() + headers(NINE) + data(b"abc", flags=0) + TRAILERS,
+            Failure.HTTP_TRUNCATED,
+            200,
+            "3 bytes kept, END_STREAM after 3 of 9 bytes",
+        ),
+        (
+            hello() + headers(NINE) + data(b"1234567890", flags=0) + TRAILERS,
+            Failure.HTTP_MALFORMED,
+            200,
+            "Expected 9 bytes, received 10",
+        ),
+        (
+            hello() + headers(NINE, status="503") + data(b"1234567890"),
+            Failure.HTTP_STATUS,
+            503,
+            "Expected 9 bytes, received 10, expected status 200",
+        ),
+        (
+            hello() + headers(status="503") + b"\xff" * 9,
+            Failure.HTTP_STATUS,
+            503,
+            "beyond 16384, expected status 200",
+        ),
         (hello() + b"\xff" * 9, Failure.HTTP_MALFORMED, None, "a frame of 16777215 bytes"),
         (hello() + headers(("x", "y" * 16000)) * 5, Failure.HTTP_MALFORMED, None, ""),
         (response("400 Bad Request"), Failure.HTTP_MALFORMED, None, "instead of SETTINGS"),

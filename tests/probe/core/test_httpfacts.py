@@ -208,6 +208,24 @@ def test_a_mismatch_names_what_was_expected_and_found(asked: Check, got: Reply, 
     assert said in describe_reply(HttpFacts(check=asked, reply=got))
 
 
+@pytest.mark.parametrize(
+    ("coding", "said"),
+    [
+        ("gzip", " in content-encoding gzip, which was not asked for"),
+        ("x" * 99 + "\x1b", f" in content-encoding {'x' * 20}, which was not asked for"),
+        ("identity", ""),
+        ("Identity", ""),
+    ],
+)
+def test_a_coded_body_is_looked_at_as_it_came(coding: str, said: str) -> None:
+    """Nothing is decoded, so a bomb stays small, and the detail says why the text is not there."""
+    got = reply(body=b"\x1f\x8b", content_encoding=coding)
+    for asked in (check(expect_body="ok"), check(expect_sha256="00")):
+        words = describe_reply(HttpFacts(check=asked, reply=got))
+        assert words.endswith(said)
+        assert ("content-encoding" in words) == bool(said)
+
+
 def test_a_cut_body_is_no_wrong_body() -> None:
     """Nothing is said of text that may just not have arrived."""
     cut = Reply(status=200, version="1.1", body=b"o")

@@ -270,3 +270,92 @@ def test_a_short_body_keeps_its_status() -> None:
     found = read(hello(), headers(("content-length", "9"), status="503"), data(b"abc"))
     assert (found.status, found.complete) == (503, False)
     assert found.cut_by == "END_STREAM after 3 of 9 bytes"
+
+
+def ending(*fields: tuple[str, str], status: str = "200") -> bytes:
+    """A head that is the whole reply."""
+    return headers(*fields, status=status, flags=http2.END_HEADERS | http2.END_STREAM)
+
+
+TRAILERS = frame(
+    http2.HEADERS, b"\x00\x03x-t\x01a", flags=http2.END_HEADERS | http2.END_STREAM, stream=1
+)
+NINE = ("content-length", "9")
+
+
+@pytest.mark.parametrize(
+    ("wire", "body", "cut_by"),
+    [
+        (ending(), b"", ""),
+        (ending(("content-length", "0")), b"", ""),
+        (ending(NINE), b"", "END_STREAM after 0 of 9 bytes"),
+        (headers(NINE) + data(b"123456789"), b"123456789", ""),
+        (headers(NINE) + data(b"abc"), b"abc", "END_STREAM after 3 of 9 bytes"),
+        (
+            headers(NINE) + data(b"\x02abc\0\0", flags=http2.PADDED | http2.END_STREAM),
+            b"abc",
+            "END_STREAM after 3 of 9 bytes",
+        ),
+        (headers(NINE) + data(b"12345", flags=0) + data(b"6789"), b"123456789", ""),
+        (headers(NINE) + data(b"123456789", flags=0) + TRAILERS, b"123456789", ""),
+        (
+            headers(NINE) + data(b"abc", flags=0) + TRAILERS,
+            b"abc",
+            "END_STREAM after 3 of 9 bytes",
+        ),
+        (headers(NINE) + TRAILERS, b"", "END_STREAM after 0 of 9 bytes"),
+        (headers(NINE, NINE) + data(b"abc"), b"abc", "END_STREAM after 3 of 9 bytes"),
+        (ending(NINE, status="304"), b"", ""),
+        (headers(NINE, status="304") + data(b""), b"", ""),
+        (headers(NINE, status="304") + TRAILERS, b"", ""),
+    ],
+)
+def test_a_body_has_its_announced_length(wire: bytes, body: bytes, cut_by: str) -> None:
+    """Wherever a stream ends, its length is asked for (RFC 9113 8.1.1); 304 announces another's."""
+    found = read(hello() + wire)
+    assert (found.body, found.complete, found.cut_by) == (body, not cut_by, cut_by)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        headers(NINE) + data(b"1234567890"),
+        headers(NINE) + data(b"1234567890", flags=0) + TRAILERS,
+        headers(("content-length", "0")) + data(b"a"),
+        headers(("content-length", "9"), ("content-length", "8")) + data(b"12345678"),
+        headers(("content-length", "-1")) + data(b""),
+        headers(("content-length", "+9")) + data(b"123456789"),
+        headers(("content-length", "0x9")) + data(b"123456789"),
+        headers(("content-length", "9" * 5000)) + data(b""),
+        headers(status="204") + data(b"abc"),
+        headers(status="304") + data(b"abc", flags=0) + TRAILERS,
+    ],
+)
+def test_a_body_beyond_its_length_is_malformed(wire: bytes) -> None:
+    """More than was announced, two announcements, or one that is no number: not HTTP/2."""
+    with pytest.raises(MalformedError):
+        read(hello() + wire)
+
+
+def test_a_head_request_has_no_body() -> None:
+    """What comes after its head is not HTTP/2, whatever length the head announces."""
+    with pytest.raises(MalformedError):
+        read(hello() + headers(NINE) + data(b"123456789"), method="HEAD")
+    assert read(hello() + headers(NINE) + data(b""), method="HEAD").complete
+
+
+def test_informational_replies_are_bounded() -> None:
+    """A server that never comes to the point is cut off as early as in HTTP/1.1."""
+    early = headers(status="103")
+    assert read(hello() + early * 16 + reply()).status == 200
+    with pytest.raises(MalformedError, match="more than 16 informational"):
+        read(hello() + early * 17 + reply())
+
+
+def test_a_reply_within_the_cap_has_a_bound_on_the_wire() -> None:
+    """Frames of no use end long before the deadline does; a body in the smallest frames does not."""
+    grease = frame(0xBE, b"g" * 16384)
+    with pytest.raises(MalformedError, match="bytes for a reply within the cap"):
+        read(hello(), *[grease] * (FRAMES_MAX - 1))
+    small = read(hello() + headers(), *(data(b"a", flags=0) for _ in range(4000)), cap_bytes=4000)
+    assert len(small.body) == 4000

@@ -150,6 +150,23 @@ def test_cap_has_a_cap() -> None:
     assert (len(reply.body), reply.capped) == (BODY_CAP_BYTES_MAX, True)
 
 
+def test_a_reply_within_the_cap_has_a_bound_on_the_wire() -> None:
+    """Chunk extensions waste a host's transfer until that; a body in chunks of one byte is fine."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    tiny = read(head, *[b"1\r\na\r\n" * 1000] * 100, b"0\r\n\r\n", cap_bytes=100_000)
+    assert (len(tiny.body), tiny.complete) == (100_000, True)
+    wasteful = b"1;" + b"e" * 16000 + b"\r\na\r\n"
+    with pytest.raises(MalformedError, match="bytes for a reply within the cap"):
+        read(head, *[wasteful] * 100)
+
+
+def test_a_complaint_quotes_little() -> None:
+    """What a peer wrote does not fill our logs."""
+    with pytest.raises(MalformedError) as refused:
+        read(b"HTTP/1.1 200 OK\r\n" + b"\x01" * 60000 + b"\r\n\r\n")
+    assert len(str(refused.value)) <= 200
+
+
 _REPLY_PARTS = st.sampled_from(
     [
         b"HTTP/1.1 200 OK\r\n",
