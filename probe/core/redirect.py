@@ -14,7 +14,6 @@ from typing import Final
 from urllib.parse import quote, urljoin, urlsplit
 
 from probe.core.address import parse_address
-from probe.core.dnswire import DnsFormError, parse_name
 from probe.core.httpfacts import (
     USUAL_PORTS,
     Reply,
@@ -92,15 +91,9 @@ def redirect_check(check: Check, location: str) -> Check:
 
 
 def _why_no_host(hop: Check) -> str | None:
-    """Why no resolver could be asked for the host; None where one could, or where it is an address."""
-    if parse_address(hop.host) is not None:
-        return None
-    if ":" in hop.host or "%" in hop.host:
+    """Why a host that has the letters of one is none all the same (a scope, an escape)."""
+    if parse_address(hop.host) is None and (":" in hop.host or "%" in hop.host):
         return f"host {hop.host!r} is neither a name nor an address"
-    try:
-        parse_name(hop.host)
-    except DnsFormError as error:
-        return f"host {hop.host!r}: {error}"
     return None
 
 
