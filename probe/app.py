@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 import trio
 
-from probe.core.outcome import Outcome
+from probe.core.outcome import Outcome, Start
 from probe.engine import Engine, Runner
 from probe.exits import Exit, ProbeError
 from probe.io import privileges, vitals
@@ -29,7 +29,7 @@ from probe.io.state import Identity, StateDirectory
 from probe.io.uplink import Uplink
 from probe.plans import PlanBook
 from probe.settings import Settings
-from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_supported, unsupported
+from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, ready, run_supported, unsupported
 from proto.gen import plan_pb2
 from proto.model import Check, Heartbeat, Hello, Plan
 from soundings import VERSION
@@ -58,7 +58,7 @@ class Probe:
             identity.endpoint.probe_id,
             clocks=self.clocks,
             limits=settings.limits,
-            runner=Runner(run=self._run_check, unsupported=self._unsupported),
+            runner=Runner(run=self._run_check, unsupported=self._unsupported, ready=self._ready),
             keep=self.outbox.add,
         )
         self.recollection = Recollection(state, wall=box.wall)
@@ -89,6 +89,9 @@ class Probe:
 
     async def _run_check(self, check: Check, slot_at_us: int) -> Outcome:
         return await run_supported(check, self._box.at_slot(slot_at_us))
+
+    def _ready(self, check: Check) -> Start | None:
+        return ready(check, self._box)
 
     def _unsupported(self, check: Check) -> str | None:
         return unsupported(check, self._box)

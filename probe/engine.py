@@ -23,13 +23,15 @@ import structlog
 import trio
 
 from probe.core import ledger
+from probe.core.ledger import Begun
 from probe.core.limits import Gate, Limits, contacts_of, never_beside
-from probe.core.outcome import Outcome
+from probe.core.outcome import Outcome, Start
 from probe.core.schedule import Gap, Schedule, Slot
-from probe.core.triggers import Run, Triggers
+from probe.core.triggers import Triggers
+from probe.due import Due
 from probe.io.clock import Clocks
 from probe.io.vitals import Lateness
-from proto.model import Certificate, Check, Reason, Result, Trigger
+from proto.model import Certificate, Check, Reason, Result
 
 STARTS_PER_TURN: Final = 64
 """Starts before the loop reads sockets again: more would let replies wait behind sends."""
@@ -59,6 +61,8 @@ class Runner:
 
     run: Callable[[Check, int], Awaitable[Outcome]]  # with the slot's instant, us since 1970 UTC
     unsupported: Callable[[Check], str | None]
+    # How to begin a run without a task, where it can be; a slot of the schedule, like `run`.
+    ready: Callable[[Check], Start | None] = lambda _check: None
 
 
 class Engine:
@@ -74,8 +78,9 @@ class Engine:
         self._triggers = Triggers()
         self._limits = limits
         self._gate = Gate(limits, now_s=clocks.mono_us() / 1e6)
-        self._waiting: dict[int, _Due] = {}  # by check_no, in the order they fell due
-        self._running: dict[int, _Due] = {}  # by a serial number
+        self._waiting: dict[int, Due] = {}  # by check_no, in the order they fell due
+        self._running: dict[int, Due] = {}  # by a serial number
+        self._fit: dict[int, Check] = {}  # found to be supported here, which stays so, by check_no
         self._serial = 0
         self._era = 0
         self._wake = trio.Event()
@@ -96,6 +101,7 @@ class Engine:
         """
         now_us = self._look()
         self._schedule.adopt(checks)
+        self._fit.clear()
         self._triggers.adopt(checks)
         self._tell_never(checks)
         self._wake.set()
@@ -181,7 +187,7 @@ class Engine:
             superseded = self._waiting.pop(slot.check.check_no, None)
             if superseded is not None:
                 self._record_not_run(superseded, Reason.OVERLOADED)
-            self._waiting[slot.check.check_no] = _Due(slot, steps)
+            self._waiting[slot.check.check_no] = Due(slot, steps)
         return reading.now_us
 
     def _start(self, nursery: trio.Nursery) -> int:
@@ -209,22 +215,47 @@ class Engine:
         now_us = self._clocks.mono_us()
         for run in self._triggers.due(now_us, limit=limit):
             slot = Slot(run.check, run.slot_at_us)
-            due = _Due(slot, self._clocks.steps, run, trio.CancelScope())
+            due = Due(slot, self._clocks.steps, run, trio.CancelScope())
             late = run.too_late(now_us) or self._waiting
             crowded = late or not self._gate.has_room(run.check)
             reason = Reason.OVERLOADED if crowded else self._refusal(due)
             started += self._launch(nursery, due, reason)
         return started
 
-    def _launch(self, nursery: trio.Nursery, due: _Due, refused: Reason | None) -> bool:
+    def _launch(self, nursery: trio.Nursery, due: Due, refused: Reason | None) -> bool:
         """Start the task of a run that was admitted; else its row says why not."""
         if refused is not None:
             self._record_not_run(due, refused)
             return False
         self._serial += 1
         self._running[self._serial] = due
-        nursery.start_soon(self._run, self._serial, due)
+        if due.run is not None or not self._begin(self._serial, due):
+            nursery.start_soon(self._run, self._serial, due)
         return True
+
+    def _begin(self, serial: int, due: Due) -> bool:
+        """Begin a run that needs no task; False: it needs one."""
+        begun: Begun | None = None
+
+        def done(outcome: Callable[[], Outcome]) -> None:
+            assert begun is not None, "nothing is done before it is begun"
+            self._end(serial, due, begun, self._made(due.slot.check, outcome))
+
+        try:
+            start = self._runner.ready(due.slot.check)
+            if start is not None:
+                begun = self._note_start(due)
+                start(done)
+        except Exception:  # noqa: BLE001  # the supervisor of a check, as in _supervised
+            begun = begun or self._note_start(due)
+            self._end(serial, due, begun, self._crashed(due.slot.check))
+        return begun is not None
+
+    def _made(self, check: Check, outcome: Callable[[], Outcome]) -> Outcome:
+        try:
+            return outcome()
+        except Exception:  # noqa: BLE001  # the supervisor of a check, as in _supervised
+            return self._crashed(check)
 
     def _give_way(self) -> None:
         """A slot has no room: what runs beside the schedule ends, and its row says so."""
@@ -232,11 +263,14 @@ class Engine:
             if due.scope is not None:
                 due.scope.cancel()
 
-    def _refusal(self, due: _Due) -> Reason | None:
-        if self._runner.unsupported(due.slot.check) is not None:
-            return Reason.UNSUPPORTED
+    def _refusal(self, due: Due) -> Reason | None:
+        check = due.slot.check
+        if self._fit.get(check.check_no) is not check:
+            if self._runner.unsupported(check) is not None:
+                return Reason.UNSUPPORTED
+            self._fit[check.check_no] = check
         return self._gate.admit(
-            due.slot.check, now_s=self._clocks.mono_us() / 1e6, spare=due.run is not None
+            check, now_s=self._clocks.mono_us() / 1e6, spare=due.run is not None
         )
 
     async def _nap(self) -> None:
@@ -247,35 +281,25 @@ class Engine:
             nap_s = min(nap_s, (slot_us - self._clocks.look().now_us) / 1e6)
         if run_us is not None:
             nap_s = min(nap_s, (run_us - self._clocks.mono_us()) / 1e6)
-        with trio.move_on_after(max(NAP_MIN_S, nap_s)):
+        with trio.CancelScope(deadline=trio.current_time() + max(NAP_MIN_S, nap_s)):
             await self._wake.wait()
 
-    async def _run(self, serial: int, due: _Due) -> None:
+    async def _run(self, serial: int, due: Due) -> None:
         _beside_schedule.set(due.run is not None)
         _contacts.set(contacts_of(due.slot.check))
-        lateness_us = self._lateness_us(due)
-        try:
-            outcome = await self._outcome(due)
-        finally:
-            self._gate.finished(due.slot.check)
-        if self._running.pop(serial, None) is None:
-            return  # its grace was over in the same turn of the loop: it has its row
-        if outcome is None:
-            self._record_not_run(due, Reason.OVERLOADED)
-        else:
-            self._settle(due, outcome, lateness_us)
-        if self._waiting or self._stopping:
-            self._wake.set()
+        begun = self._note_start(due)
+        self._end(serial, due, begun, await self._outcome(due))
 
-    def _lateness_us(self, due: _Due) -> int:
-        now_us = self._clocks.look().now_us
+    def _note_start(self, due: Due) -> Begun:
+        now_us = self._clocks.now_us()
         if due.run is not None:
-            return self._clocks.mono_us() - due.run.due_us
-        lateness_us = now_us - due.slot.slot_at_us
-        self.lateness.add(lateness_us)
-        return lateness_us
+            lateness_us = self._clocks.mono_us() - due.run.due_us
+        else:
+            lateness_us = now_us - due.slot.slot_at_us
+            self.lateness.add(lateness_us)
+        return Begun(self._clocks.wall(), lateness_us)
 
-    async def _outcome(self, due: _Due) -> Outcome | None:
+    async def _outcome(self, due: Due) -> Outcome | None:
         """What came of a run; None: it gave way to the schedule."""
         if due.scope is None:
             return await self._supervised(due.slot)
@@ -284,23 +308,39 @@ class Engine:
         return None
 
     async def _supervised(self, slot: Slot) -> Outcome:
-        check, started_at_us = slot.check, self._clocks.wall()
         try:
-            return await self._runner.run(check, slot.slot_at_us)
+            return await self._runner.run(slot.check, slot.slot_at_us)
         except Exception:  # noqa: BLE001  # the supervisor of a check: told below, see why
-            # A defect of ours. One odd reply must not take a vantage point down again and again, so
-            # it is told loudly and the row says that it says nothing.
-            self._log.exception("check_crashed", check_no=check.check_no, kind=check.kind.value)
-            row = ledger.crashed(check, started_at_us=started_at_us)
-            return Outcome(result=row, attempts=())
+            return self._crashed(slot.check)
 
-    def _settle(self, due: _Due, outcome: Outcome, lateness_us: int) -> None:
+    def _crashed(self, check: Check) -> Outcome:
+        """To be called where the exception is at hand.
+
+        A defect of ours. One odd reply must not take a vantage point down again and again, so it is
+        told loudly and the row says that it says nothing.
+        """
+        self._log.exception("check_crashed", check_no=check.check_no, kind=check.kind.value)
+        return Outcome(result=ledger.crashed(check), attempts=())
+
+    def _end(self, serial: int, due: Due, begun: Begun, outcome: Outcome | None) -> None:
+        """A run has ended: its row is made, unless its grace was over in the same turn of the loop."""
+        if self._running.pop(serial, None) is None:
+            return
+        self._gate.finished(due.slot.check)
+        if outcome is None:
+            self._record_not_run(due, Reason.OVERLOADED)
+        else:
+            self._settle(due, begun, outcome)
+        if self._waiting or self._stopping:
+            self._wake.set()
+
+    def _settle(self, due: Due, begun: Begun, outcome: Outcome) -> None:
         """Keep the row of a run that ended, and see what a failed slot asks for."""
-        self._clocks.look()
+        self._clocks.now_us()  # looks for a step of the wall clock
         row = ledger.measured(
             outcome.result,
             slot_at_us=due.slot.slot_at_us,
-            lateness_us=lateness_us,
+            begun=begun,
             check=due.slot.check,
             clock=self._clocks.facts(steps_before=due.steps),
             trigger=due.trigger,
@@ -338,33 +378,18 @@ class Engine:
             recorded=recorded.count,
         )
         for slot in recorded.slots():
-            self._record_not_run(_Due(slot, 0), gap.reason)
+            self._record_not_run(Due(slot, 0), gap.reason)
 
-    def _record_not_run(self, due: _Due, reason: Reason) -> None:
+    def _record_not_run(self, due: Due, reason: Reason) -> None:
         slot_at_us = due.slot.slot_at_us
         row = ledger.not_run(
             due.slot.check, slot_at_us=slot_at_us, reason=reason, trigger=due.trigger
         )
         self._record(due, row)
 
-    def _record(self, due: _Due, row: Result, certificates: Sequence[Certificate] = ()) -> None:
+    def _record(self, due: Due, row: Result, certificates: Sequence[Certificate] = ()) -> None:
         if due.run is None:
             self.overloaded_slots += row.reason is Reason.OVERLOADED
         elif row.reason in {Reason.OVERLOADED, Reason.POLICY}:
             self._triggers.given_up(due.run)
         self._keep(row, certificates)
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """A slot or triggered run on its way, and how many clock steps were seen before it fell due."""
-
-    slot: Slot
-    steps: int
-    run: Run | None = None  # None: scheduled
-    scope: trio.CancelScope | None = None  # of a triggered run, which may have to give way
-
-    @property
-    def trigger(self) -> Trigger:
-        """What made it."""
-        return Trigger.SCHEDULE if self.run is None else self.run.trigger

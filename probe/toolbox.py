@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 import trio
@@ -12,19 +13,27 @@ import trio
 from probe.core.address import is_inside, parse_address, parse_networks
 from probe.core.expect import why_impossible
 from probe.core.limits import TRACES_MAX
-from probe.core.outcome import Attempt, Outcome, Refusal, first_operation, not_run, refused
+from probe.core.outcome import (
+    Attempt,
+    Outcome,
+    Refusal,
+    Start,
+    first_operation,
+    not_run,
+    refused,
+)
 from probe.core.rows import changed
 from probe.io import stamps
-from probe.io.box import Toolbox, ToolboxSettings, WallClock
+from probe.io.box import Toolbox, ToolboxSettings, Verdicts, WallClock
 from probe.io.dnscheck import run_dns
 from probe.io.http import run_http
 from probe.io.icmp import Pinger
 from probe.io.icmpsocket import EchoSocket, IcmpUnavailable, open_echo_socket
 from probe.io.resolvers import Resolvers
-from probe.io.runners import run_icmp, run_tcp
+from probe.io.runners import ready_icmp, run_icmp, run_tcp
 from probe.io.tls import run_tls, verifying_context
 from probe.io.trace import run_trace
-from probe.io.ways import families_present, own_address
+from probe.io.ways import RouteWatch, families_present, own_address
 from proto.model import Check, Failure, Kind, Reason, StampSource
 
 __all__ = [
@@ -32,6 +41,7 @@ __all__ = [
     "ToolboxSettings",
     "WallClock",
     "open_toolbox",
+    "ready",
     "run_check",
     "run_supported",
     "unsupported",
@@ -72,6 +82,8 @@ async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIt
         resolvers = Resolvers(settings.resolvers)
         pingers, without_icmp = _open_pingers(settings, stack)
         warm = await _warm_stamps(stack)
+        watch = RouteWatch()
+        stack.callback(watch.close)
         async with trio.open_nursery() as nursery:
             for pinger in pingers.values():
                 nursery.start_soon(pinger.run)
@@ -80,6 +92,7 @@ async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIt
                     settings=settings,
                     wall=wall,
                     allowed=allowed,
+                    verdicts=Verdicts(watch),
                     resolvers=resolvers,
                     pingers=pingers,
                     without_icmp=without_icmp,
@@ -155,7 +168,11 @@ async def run_check(
     why = unsupported(check, box)
     if why is not None:
         return not_run(check, reason=Reason.UNSUPPORTED, why=why)
-    return await run_supported(check, box, runners=runners)
+    started_at_us = box.wall()
+    outcome = await run_supported(check, box, runners=runners)
+    if outcome.result.reason is not None:
+        return outcome
+    return replace(outcome, result=changed(outcome.result, started_at_us=started_at_us))
 
 
 async def run_supported(
@@ -164,21 +181,17 @@ async def run_supported(
     """One run of a check that `unsupported` lets pass, within its timeout.
 
     Raises nothing for what the network or the local machine does: that is a `Failure` in the row.
-    What a bug of ours raises comes out. The engine fills slot, lateness and clock fields.
+    What a bug of ours raises comes out. The engine fills slot, start, lateness and clock fields.
     """
-    started_at_us = box.wall()
     outcome = None
-    with trio.move_on_after(check.timeout_s + _GRACE_S):
+    with trio.CancelScope(deadline=trio.current_time() + check.timeout_s + _GRACE_S):
         outcome = await runners[check.kind](check, box)
-    if outcome is None:
-        outcome = _overrun(check)
-    if outcome.result.reason is not None:
-        return outcome
-    return Outcome(
-        result=changed(outcome.result, started_at_us=started_at_us),
-        attempts=outcome.attempts,
-        certificates=outcome.certificates,
-    )
+    return _overrun(check) if outcome is None else outcome
+
+
+def ready(check: Check, box: Toolbox) -> Start | None:
+    """How to begin a run, supported here, that needs no task of its own; None: it needs one."""
+    return ready_icmp(check, box) if check.kind is Kind.ICMP else None
 
 
 def _overrun(check: Check) -> Outcome:

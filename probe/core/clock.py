@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 STEP_US: Final = 50_000
 """A jump larger than this is a step. Reading two clocks in turn on a starved machine shows less."""
@@ -38,8 +38,7 @@ SUSPECT_US: Final = 100_000
 """Beyond its own bound an offset this large makes rows of several vantages line up wrongly."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """One look at both clocks. `jump_us` is 0 but where the wall clock stepped."""
 
     now_us: int

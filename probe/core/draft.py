@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from probe.core.classify import Classified
 from probe.core.outcome import OVER_RATE, OWN_ADDRESS, Attempt, Outcome, validity_of
@@ -54,10 +54,11 @@ class Fault:
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """The only mutable value of a run; `row` is replaced as facts come in."""
+    """The only mutable value of a run: facts beside the row that it began with, joined at its end."""
 
     row: Result
     address: str
+    facts: dict[str, Any] = field(default_factory=dict)  # by their names in a row
     attempts: list[Attempt] = field(default_factory=list)
     certificates: list[Certificate] = field(default_factory=list)
 
@@ -91,18 +92,35 @@ class Draft:
             detail=fault.detail,
             failure=fault.failure,
         )
-        if self.row.failure is None:
-            self.row = changed(self.row, operation=operation, failure=fault.failure)
+        if self.failure is None:
+            self.learn(operation=operation, failure=fault.failure)
+
+    def learn(self, **facts: Any) -> None:
+        """Facts for the row, by their names in it."""
+        self.facts.update(facts)
+
+    @property
+    def failure(self) -> Failure | None:
+        """The first failure word; None as long as every step was good."""
+        return self.facts.get("failure")
+
+    def total_us(self, *, download_us: int = 0) -> int:
+        """What the network and the far end took: the sum of the steps, without our own share.
+
+        A step that was not needed (a literal is not resolved) took no time.
+        """
+        learned = (self.facts.get(name) for name in ("connect_us", "tls_us", "first_byte_us"))
+        return (self.row.resolve_us or 0) + sum(us or 0 for us in learned) + download_us
 
     def finish(self) -> Outcome:
         """The outcome: one connection was attempted, and it is lost if a step failed."""
-        row = changed(
-            self.row,
+        self.learn(
             sent=1,
-            lost=0 if self.row.failure is None else 1,
+            lost=0 if self.failure is None else 1,
             stamp_source=worst_source(self.attempts),
-            validity=validity_of(self.row.failure),
+            validity=validity_of(self.failure),
         )
+        row = changed(self.row, **self.facts)
         return Outcome(
             result=row, attempts=tuple(self.attempts), certificates=tuple(self.certificates)
         )
@@ -131,15 +149,6 @@ def worst_of(sources: Iterable[StampSource | None]) -> StampSource | None:
     return max(known, key=_BEST_FIRST.index, default=None)
 
 
-def total_us(row: Result, *, download_us: int = 0) -> int:
-    """What the network and the far end took: the sum of the steps, without our own share.
-
-    A step that was not needed (a literal is not resolved) took no time.
-    """
-    steps_us = (row.resolve_us, row.connect_us, row.tls_us, row.first_byte_us)
-    return sum(step_us for step_us in steps_us if step_us is not None) + download_us
-
-
 def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
     """One outcome of a chain of redirects, first hop first.
 
@@ -148,8 +157,10 @@ def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
     that is the target's doing; where only this vantage cannot follow (its rate, another family, an
     address of its own machine), the row is marked as our fault.
     """
+    if len(hops) == 1:
+        return hops[0]
     last = hops[-1].result
-    if last.state is State.NOT_RUN and len(hops) > 1:
+    if last.state is State.NOT_RUN:
         last = changed(
             hops[-2].result,
             operation=Operation.REPLY,

@@ -138,8 +138,9 @@ EDGE_HEADERS: Final[tuple[EdgeHeader, ...]] = (
 
 def edge_of(reply: Reply) -> str | None:
     """The edge that answered as `network:place`, or None when no header says it."""
+    values = reply.first_values()
     for header in EDGE_HEADERS:
-        value = reply.header(header.name)
+        value = values.get(header.name)
         place = None
         if value is not None and len(value) <= _VALUE_CHARS_MAX:
             place = header.place_in(value)

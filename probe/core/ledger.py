@@ -7,11 +7,19 @@ one row, measured or not run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from probe.core.clock import ClockEstimate
 from probe.core.outcome import blank_row, first_operation
 from probe.core.rows import changed
 from proto.model import Check, Failure, Reason, Result, State, Trigger, Validity
+
+
+class Begun(NamedTuple):
+    """The start of a run, by the wall clock, and how late it was."""
+
+    at_us: int
+    lateness_us: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +35,7 @@ def measured(
     result: Result,
     *,
     slot_at_us: int,
-    lateness_us: int,
+    begun: Begun,
     check: Check,
     clock: ClockFacts,
     trigger: Trigger = Trigger.SCHEDULE,
@@ -37,20 +45,20 @@ def measured(
     return changed(
         result,
         slot_at_us=slot_at_us,
-        lateness_us=lateness_us,
+        started_at_us=begun.at_us if result.reason is None else None,
+        lateness_us=begun.lateness_us,
         clock_offset_us=None if estimate is None else estimate.offset_us,
         clock_error_us=None if estimate is None else estimate.error_us,
         clock_synchronised=clock.synchronised,
-        validity=_validity(result, lateness_us=lateness_us, check=check, clock=clock),
+        validity=_validity(result, lateness_us=begun.lateness_us, check=check, clock=clock),
         trigger=trigger,
     )
 
 
-def crashed(check: Check, *, started_at_us: int) -> Result:
+def crashed(check: Check) -> Result:
     """The row of a run that a defect of ours ended: it says nothing of the target, and says so."""
     return changed(
         blank_row(check),
-        started_at_us=started_at_us,
         operation=first_operation(check),
         failure=Failure.UNKNOWN,
         validity=Validity.PROBE_FAULT,

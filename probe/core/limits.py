@@ -226,8 +226,9 @@ class Gate:
         if uses_tls(check):
             return self._running_tls < self._limits.concurrent_https
         # With none in flight any one may start, or a low limit would never let it run.
-        crowded = self._echoes + echoes_of(check) > self._limits.outstanding_icmp
-        return not (crowded and echoes_of(check) and self._echoes)
+        echoes = echoes_of(check)
+        crowded = self._echoes + echoes > self._limits.outstanding_icmp
+        return not (crowded and echoes and self._echoes)
 
     def admit(self, check: Check, *, now_s: float, spare: bool = False) -> Reason | None:
         """None = counted as started; otherwise why the slot is refused, for good."""

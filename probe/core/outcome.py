@@ -7,7 +7,10 @@ with `probe.core.rows.changed`: a runner knows nothing of schedules.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 from probe.core.endpoint import Endpoint
 from probe.core.rows import changed
@@ -110,6 +113,13 @@ class Outcome:
     certificates: tuple[Certificate, ...] = ()
 
 
+Done: TypeAlias = Callable[[Callable[[], Outcome]], None]
+"""Who waits for a run: told once, when it is over, how to make its outcome."""
+
+Start: TypeAlias = Callable[[Done], None]
+"""Begins a run that needs no task; it may be over before this returns."""
+
+
 def port_of(check: Check) -> int | None:
     """The port that the check contacts; None for ICMP, which has none, and for traces by ICMP."""
     if check.kind is Kind.ICMP:
@@ -145,30 +155,33 @@ def join_answers(answers: tuple[str, ...]) -> str | None:
     return f"{text}{ANSWERS_CUT}".lstrip() if cut else text or None
 
 
-def blank_row(check: Check, *, resolved: Resolved | None = None) -> Result:
-    """The row of a slot that was run, with what is known before anything is contacted."""
+def blank_row(check: Check, *, resolved: Resolved | None = None, **facts: Any) -> Result:
+    """The row of a slot that was run: what is known before anything is contacted, and `facts`."""
+    blank = _blank_row(port_of(check), check.family)
     if resolved is None:
-        return Result(
-            check_no=check.check_no,
-            slot_at_us=0,
-            started_at_us=None,
-            state=State.MEASURED,
-            port=port_of(check),
-            family=check.family,
-        )
-    return Result(
+        return changed(blank, check_no=check.check_no, **facts)
+    return changed(
+        blank,
         check_no=check.check_no,
-        slot_at_us=0,
-        started_at_us=None,
-        state=State.MEASURED,
-        port=port_of(check),
-        family=check.family,
         address=resolved.address,
         answers=None if resolved.resolve_us is None else join_answers(resolved.addresses),
         resolve_us=resolved.resolve_us,
         dns_rcode=resolved.rcode,
         dns_ttl_s=resolved.ttl_s,
         dns_flags=resolved.dns_flags,
+        **facts,
+    )
+
+
+@lru_cache(256)
+def _blank_row(port: int | None, family: int) -> Result:
+    return Result(
+        check_no=0,
+        slot_at_us=0,
+        started_at_us=None,
+        state=State.MEASURED,
+        port=port,
+        family=family,
     )
 
 

@@ -125,20 +125,28 @@ MARKS: Final[tuple[PageMark, ...]] = (
 )
 
 
+_MARKED: Final = frozenset(status for mark in MARKS for status in mark.statuses)
+_UNDER_ANY_STATUS: Final = tuple(mark for mark in MARKS if not mark.statuses)
+
+
 def page_of(reply: Reply) -> str | None:
     """`challenge`, `block`, or None where the page is no known one."""
     if reply.status is None:
         return None
-    body = reply.body[:LOOKED_AT_BYTES]
-    return next((mark.page for mark in MARKS if _shows(mark, reply, body)), None)
+    body, values = reply.body[:LOOKED_AT_BYTES], reply.first_values()
+    marks = MARKS if reply.status in _MARKED else _UNDER_ANY_STATUS
+    for mark in marks:
+        if _shows(mark, reply, values, body):
+            return mark.page
+    return None
 
 
-def _shows(mark: PageMark, reply: Reply, body: bytes) -> bool:
+def _shows(mark: PageMark, reply: Reply, values: dict[str, str], body: bytes) -> bool:
     if mark.statuses and reply.status not in mark.statuses:
         return False
     if mark.header is not None:
         name, begins = mark.header
-        value = reply.header(name)
+        value = values.get(name)
         if value is None or not value.startswith(begins):
             return False
     if mark.is_notice and not _is_notice(reply):

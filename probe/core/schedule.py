@@ -109,7 +109,8 @@ class Schedule:
             check = self._checks[check_no]
             step_us = interval_us(check)
             late = (now_us - first_us) // step_us
-            missed.extend(_gaps(check, first_us, late, now_us - max(jumped_us, 0)))
+            if late:
+                missed.extend(_gaps(check, first_us, late, now_us - max(jumped_us, 0)))
             latest_us = first_us + late * step_us
             start.append(Slot(check, latest_us))
             heapq.heapreplace(self._heap, (latest_us + step_us, check_no))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -14,7 +13,8 @@ from probe.core.zone import Delegations
 from probe.io.icmp import Pinger
 from probe.io.icmpsocket import EchoSocket
 from probe.io.resolvers import Resolvers
-from probe.io.ways import own_address
+from probe.io.tlscontext import TlsContext
+from probe.io.ways import RouteWatch, own_address
 from proto.model import Check
 
 WallClock: TypeAlias = Callable[[], int]
@@ -23,6 +23,50 @@ WallClock: TypeAlias = Callable[[], int]
 
 TURN_S: Final = 60.0
 """A check without slots has a turn for each minute: long enough for vantages to run it in the same."""
+
+
+VERDICTS_MAX: Final = 20_000
+"""Addresses whose verdict is remembered: as many as a plan has checks."""
+
+
+class Verdicts:
+    """What the address policy says of each address, while this machine's own addresses stay."""
+
+    __slots__ = ("_allowed", "_known", "_watch")
+
+    def __init__(self, watch: RouteWatch) -> None:
+        self._watch = watch
+        self._allowed: tuple[Network, ...] = ()
+        self._known: dict[str, str | None] = {}
+
+    def of(self, text: str, allowed: tuple[Network, ...]) -> str | None:
+        """Why this address must not be contacted, with the fix; None when it may."""
+        is_stale = self._watch.has_changed() or allowed is not self._allowed
+        if is_stale or len(self._known) > VERDICTS_MAX:
+            self._allowed = allowed
+            self._known.clear()
+        if text in self._known:
+            return self._known[text]
+        why, is_sure = self._judge(text)
+        if is_sure:
+            self._known[text] = why
+        return why
+
+    def _judge(self, text: str) -> tuple[str | None, bool]:
+        """The verdict, and whether it stands: a machine out of sockets does not know its addresses."""
+        address = parse_address(text)
+        if address is None:
+            return f"{text!r} is no address", True
+        why = why_barred(address, self._allowed)
+        if why is not None or is_inside(address, self._allowed):
+            return why, True
+        own = own_address(text)
+        if own == text:
+            return (
+                f"{text} is an address of this machine; "
+                "add its network to allow_networks if this is meant"
+            ), True
+        return None, own is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +93,7 @@ class Toolbox:
     settings: ToolboxSettings
     wall: WallClock
     allowed: tuple[Network, ...]
+    verdicts: Verdicts  # of the address policy
     resolvers: Resolvers
     pingers: dict[int, Pinger]  # by family; one that is missing has its reason in `without_icmp`
     without_icmp: dict[int, str]
@@ -61,7 +106,7 @@ class Toolbox:
     may_contact: Callable[[str], bool] = _freely  # counts a contact of this address; False: not now
     memory: AddressMemory = field(default_factory=AddressMemory)  # what names led to lately
     delegations: Delegations = field(default_factory=Delegations)  # filled by probe.io.authority
-    tls_contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)  # filled by probe.io.tls
+    tls_contexts: dict[str, TlsContext] = field(default_factory=dict)  # filled by probe.io.tls
 
     def at_slot(self, slot_at_us: int) -> Toolbox:
         """The same box, for a run of the slot at this instant."""
@@ -82,13 +127,7 @@ class Toolbox:
         leaves. An address of this machine is barred like loopback, which is where it leads: what
         listens here, or trusts what comes from here, is not for a coordinator.
         """
-        address = parse_address(text)
-        if address is None:
-            return f"{text!r} is no address"
-        why = why_barred(address, self.allowed)
-        if why is None and self.is_of_this_machine(text):
-            return f"{text} is an address of this machine; add its network to allow_networks if this is meant"
-        return why
+        return self.verdicts.of(text, self.allowed)
 
     def is_of_this_machine(self, text: str) -> bool:
         """Is this an address that only this machine must leave alone: public, its own, not allowed?"""

@@ -26,6 +26,9 @@ _APART_US: Final = 5_000
 
 _READS_MAX: Final = 4
 
+MOMENT_US: Final = 1_000
+"""Both clocks are looked at together this often at most where many ask for one instant each."""
+
 KERNEL_LOOK_US: Final = 1_000_000
 """The kernel is asked about its clock this often at most: it changes its mind over minutes."""
 
@@ -101,6 +104,7 @@ class Clocks:
         self._drift = DriftFilter()
         self._drift_told = False
         self._jumped_us = 0
+        self._looked: tuple[int, int] | None = None  # what the last look gave, and when
         self.steps = 0
 
     def look(self) -> Reading:
@@ -110,13 +114,22 @@ class Clocks:
             if after - before <= _APART_US:
                 break
             before, wall, after = self._mono(), self.wall(), self._mono()
-        reading = self._timeline.read(wall_us=wall, mono_us=(before + after) // 2)
+        mono_us = (before + after) // 2
+        reading = self._timeline.read(wall_us=wall, mono_us=mono_us)
+        self._looked = reading.now_us, mono_us
         if reading.jump_us:
             self.steps += 1
             self._jumped_us += reading.jump_us
             self._filter.clear()
             self._drift.clear()
         return reading
+
+    def now_us(self) -> int:
+        """What a look would give: the last one, carried on by the monotonic clock for a moment."""
+        mono_us = self._mono()
+        if self._looked is None or mono_us - self._looked[1] >= MOMENT_US:
+            return self.look().now_us
+        return self._looked[0] + mono_us - self._looked[1]
 
     def take_jump_us(self) -> int:
         """How far the wall clock has jumped since this was last asked, whoever looked."""

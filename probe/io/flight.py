@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
-import trio
-
+from probe.core.classify import NetworkFacts, classify_network, describe_network
 from probe.core.icmpwire import EchoAnswer
+from probe.io.pacer import Appointment
+from proto.model import Failure, Operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Echoes:
+    """What a slot's requests came to."""
+
+    answers: tuple[EchoAnswer, ...]
+    duplicates: int
+    late: int  # of the silent ones: answered after the deadline
+    dropped: bool  # some are missing and the kernel dropped some: silence proves nothing
 
 
 @dataclass(slots=True)
@@ -34,26 +47,51 @@ class Flight:
     leave_by: float
     spacing_s: float
     unsent: int  # still to leave; 0 once the slot is over
+    drops: int  # of the socket, when the slot began
+    done: Callable[[Echoes], None]  # told once, when it is over
     requests: list[Request] = field(default_factory=list)
     unanswered: int = 0
+    replies: int = 0
     duplicates: int = 0
     late: int = 0
-    waiting: trio.Event | None = None
+    expiry: Appointment | None = None  # None: the slot is over
 
     @property
     def settled(self) -> bool:
         """Whether every request was sent and has its answer."""
         return not self.unanswered and not self.unsent
 
-    def answer(self, request: Request, answer: EchoAnswer) -> None:
-        """Note what became of a request; the slot wakes when nothing is left to wait for."""
-        request.answer = answer
-        self.unanswered -= 1
-        if self.waiting is not None and self.settled:
-            self.waiting.set()
 
-    async def settle(self) -> None:
-        """Wait until every request has its answer."""
-        if not self.settled:
-            self.waiting = trio.Event()
-            await self.waiting.wait()
+SILENCE: Final = EchoAnswer(
+    rtt_us=None,
+    stamp_source=None,
+    failure=Failure.TIMEOUT,
+    sentence=classify_network(NetworkFacts(operation=Operation.ECHO, errno=None)).sentence,
+)
+
+
+def failed(facts: NetworkFacts) -> EchoAnswer:
+    """What the network or this machine said of a request instead of a reply."""
+    decided = classify_network(facts)
+    return EchoAnswer(
+        rtt_us=None,
+        stamp_source=None,
+        failure=decided.failure,
+        sentence=decided.sentence,
+        detail=describe_network(facts),
+        icmp=facts.icmp,
+        sent=not facts.immediate,
+    )
+
+
+def not_sent(destination: str, number: int | None) -> EchoAnswer:
+    """A request that did not leave, for this errno; None: there was no time for it any more."""
+    return failed(
+        NetworkFacts(
+            operation=Operation.ECHO,
+            errno=number,
+            asked=destination,
+            immediate=True,
+            overdue=number is None,
+        )
+    )

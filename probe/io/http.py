@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import trio
 
-from probe.core.draft import Draft, Elapsed, Fault, join_hops, total_us
+from probe.core.draft import Draft, Elapsed, Fault, join_hops
 from probe.core.edges import edge_of
 from probe.core.expect import why_impossible
 from probe.core.httpfacts import (
@@ -34,7 +34,6 @@ from probe.core.httpfacts import (
 from probe.core.outcome import Outcome, not_run
 from probe.core.pages import page_of
 from probe.core.redirect import leads_on, way_on
-from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.httpwire import Exchange, MalformedError
 from probe.io.reach import Reached, draft_of, reach
@@ -218,7 +217,7 @@ def _conclude(
     broke_off = heard.fault is not None or heard.malformed is not None
     way = None
     # A hop that failed already (its certificate is bad) is where the chain ends.
-    if draft.row.failure is None and not broke_off:
+    if draft.failure is None and not broke_off:
         way = way_on(check, reply, hops_before=hops_before)
     facts = HttpFacts(
         check=check,
@@ -244,11 +243,10 @@ def _conclude(
 def _fill(draft: Draft, heard: _Heard) -> None:
     reply = heard.reply
     if heard.first_byte is not None:
-        draft.row = changed(draft.row, first_byte_us=heard.first_byte.us)
+        draft.learn(first_byte_us=heard.first_byte.us)
     if reply.status is None:
         return
-    draft.row = changed(
-        draft.row,
+    draft.learn(
         http_status=reply.status,
         http_version=reply.version,
         body_bytes=len(reply.body),
@@ -258,5 +256,5 @@ def _fill(draft: Draft, heard: _Heard) -> None:
         page=page_of(reply),
     )
     if heard.whole is not None and (reply.complete or reply.capped):
-        after_first_us = max(0, heard.whole.us - (draft.row.first_byte_us or 0))
-        draft.row = changed(draft.row, total_us=total_us(draft.row, download_us=after_first_us))
+        after_first_us = max(0, heard.whole.us - (draft.facts.get("first_byte_us") or 0))
+        draft.learn(total_us=draft.total_us(download_us=after_first_us))

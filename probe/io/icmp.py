@@ -19,15 +19,17 @@ Source: icmp(7), Linux net/ipv4/ping.c; RFC 2681 (round trip), RFC 5560 (duplica
 from __future__ import annotations
 
 import errno
+import math
+import os
 import secrets
 import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
-from probe.core.classify import NetworkFacts, classify_network, describe_network
+from probe.core.classify import NetworkFacts
 from probe.core.icmpwire import (
     SEQUENCES,
     TOKEN_BYTES,
@@ -37,11 +39,11 @@ from probe.core.icmpwire import (
     read_echo,
 )
 from probe.io import errqueue, stamps
-from probe.io.flight import Flight, Request
+from probe.io.flight import SILENCE, Echoes, Flight, Request, failed, not_sent
 from probe.io.icmpsocket import open_echo_socket
 from probe.io.pacer import Pacer
 from probe.io.ways import way_to
-from proto.model import Failure, Operation
+from proto.model import Operation
 
 # One look at the socket handles no more than this, so that other checks get their turn.
 _BATCH: Final = 256
@@ -50,18 +52,10 @@ _BATCHES_HELD: Final = 32
 # Our echo is 64 bytes, an IPv4 header at most 60.
 _REPLY_BYTES: Final = 128
 _SENT_NO_MASK: Final = 0xFFFFFFFF
+# The count of dropped replies is read once for slots that begin within so long: errs on the safe side.
+_MOMENT_S: Final = 0.001
 LATE_WAIT_S: Final = 1.0
 """How long after its deadline a slot looks for replies: a queue that holds more is as good as cut."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Echoes:
-    """What a slot's requests came to."""
-
-    answers: tuple[EchoAnswer, ...]
-    duplicates: int
-    late: int  # of the silent ones: answered after the deadline
-    dropped: bool  # the kernel dropped replies meanwhile: silence proves nothing
 
 
 class Pinger:
@@ -84,6 +78,8 @@ class Pinger:
         self._unstamped: dict[int, Request] = {}  # sent, by the kernel's number
         self._sent_no = 0  # of the next packet, as the kernel counts
         self._pacer = Pacer()
+        self._settled: list[Flight] = []  # slots to end as soon as the batch at hand is done
+        self._drops, self._drops_at = 0, -math.inf
         self.retried_sends = 0  # most were poisoned by another target's ICMP error
 
     @property
@@ -122,33 +118,110 @@ class Pinger:
 
         Returns up to LATE_WAIT_S after the deadline when replies are missing.
         """
-        drops = self.receive_drops()
-        flight = Flight(
-            destination,
-            secrets.token_bytes(TOKEN_BYTES),
-            deadline,
-            # After a pause of the loop too little may be left to be fair to the target.
-            leave_by=(trio.current_time() + deadline) / 2,
-            spacing_s=spacing_s,
-            unsent=count,
+        over = trio.Event()
+        found: list[Echoes] = []
+
+        def note(echoes: Echoes) -> None:
+            found.append(echoes)
+            over.set()
+
+        flight = self.begin(
+            destination, count=count, deadline=deadline, spacing_s=spacing_s, done=note
         )
         try:
-            self._send_next(flight)
-            with trio.CancelScope(deadline=deadline):
-                await flight.settle()
-            flight.unsent = 0  # what did not leave by now does not leave
-            if flight.unanswered:
-                self._drain_all()
-                with trio.CancelScope(deadline=deadline + LATE_WAIT_S):
-                    await flight.settle()
+            await over.wait()
         finally:
             self._forget(flight)
-        return Echoes(
-            answers=tuple(request.answer or _SILENCE for request in flight.requests),
-            duplicates=flight.duplicates,
-            late=flight.late,
-            dropped=self.receive_drops() > drops,
+        return found[0]
+
+    def begin(
+        self,
+        destination: str,
+        *,
+        count: int,
+        deadline: float,
+        spacing_s: float,
+        done: Callable[[Echoes], None],
+    ) -> Flight:
+        """What `echo` does, for who waits in no task of its own: `done` is told, once."""
+        now = trio.current_time()
+        flight = Flight(
+            destination,
+            os.urandom(TOKEN_BYTES),
+            deadline,
+            # After a pause of the loop too little may be left to be fair to the target.
+            leave_by=(now + deadline) / 2,
+            spacing_s=spacing_s,
+            unsent=count,
+            drops=self._drops_before(now),
+            done=done,
         )
+        flight.expiry = self._pacer.at(deadline, lambda: self._expire(flight))
+        self._send_next(flight)
+        if now >= deadline:
+            self._expire(flight)
+        return flight
+
+    # --- The end of a slot ------------------------------------------------------------------------
+
+    def _answer(self, request: Request, answer: EchoAnswer) -> None:
+        """Note what became of a request; its slot ends when nothing is left to wait for.
+
+        Not at once: a second reply may lie right behind the first.
+        """
+        request.answer = answer
+        request.flight.unanswered -= 1
+        if request.flight.settled:
+            self._settled.append(request.flight)
+
+    def _end_settled(self) -> None:
+        while self._settled:
+            self._end(self._settled.pop())
+
+    def _expire(self, flight: Flight) -> None:
+        """The deadline: what did not leave by now does not leave, and what is late is looked for."""
+        flight.unsent = 0
+        if flight.unanswered:
+            self._drain_all()
+            later = flight.deadline + LATE_WAIT_S
+            if flight.expiry is not None:
+                flight.expiry = self._pacer.at(later, lambda: self._end(flight))
+        else:
+            self._end(flight)
+
+    def _end(self, flight: Flight) -> None:
+        if flight.expiry is None:
+            return
+        answers = tuple([request.answer or SILENCE for request in flight.requests])
+        self._forget(flight)
+        flight.done(
+            Echoes(
+                answers=answers,
+                duplicates=flight.duplicates,
+                late=flight.late,
+                dropped=flight.replies < len(answers) and self.receive_drops() > flight.drops,
+            )
+        )
+
+    def _forget(self, flight: Flight) -> None:
+        """Take a slot's requests out of the waiting ones; no more are sent."""
+        if flight.expiry is not None:
+            flight.expiry.call_off()
+            flight.expiry = None
+        flight.unsent = 0
+        for request in flight.requests:
+            if request.seq is not None and self._waiting.get(request.seq) is request:
+                del self._waiting[request.seq]
+            if request.sent_no is not None and self._unstamped.get(request.sent_no) is request:
+                del self._unstamped[request.sent_no]
+        # They name each other: left so, they would wait for the collector of garbage.
+        flight.requests.clear()
+
+    def _drops_before(self, now: float) -> int:
+        """What the kernel had dropped at this instant, or a moment before."""
+        if now - self._drops_at > _MOMENT_S:
+            self._drops, self._drops_at = self.receive_drops(), now
+        return self._drops
 
     # --- Sending ----------------------------------------------------------------------------------
 
@@ -160,6 +233,7 @@ class Pinger:
             self._send(flight, now)
             if flight.unsent:
                 self._pacer.at(now + flight.spacing_s, lambda: self._send_next(flight))
+            self._end_settled()
 
     def _send(self, flight: Flight, now: float) -> None:
         """Put one request on the wire, or its local failure into the flight."""
@@ -170,10 +244,10 @@ class Pinger:
         flight.requests.append(request)
         flight.unanswered += 1
         if now >= flight.leave_by:
-            flight.answer(request, _not_sent(destination, None))
+            self._answer(request, not_sent(destination, None))
             return
         if seq is None:
-            flight.answer(request, _not_sent(destination, errno.EBUSY))
+            self._answer(request, not_sent(destination, errno.EBUSY))
             return
         packet = echo_request(self.family, seq=seq, token=flight.token, ident=self._ident)
         # Known before the send: over loopback the reply is here before the call returns.
@@ -182,7 +256,7 @@ class Pinger:
             self._send_clean(packet, request)
         except OSError as error:
             del self._waiting[seq]
-            flight.answer(request, _not_sent(destination, error.errno))
+            self._answer(request, not_sent(destination, error.errno))
 
     def _send_clean(self, packet: bytes, request: Request) -> None:
         """Send; an error that another target left on the socket is cleared and the send repeated.
@@ -228,15 +302,6 @@ class Pinger:
             if self._seq not in self._waiting:
                 return self._seq
 
-    def _forget(self, flight: Flight) -> None:
-        """Take a slot's requests out of the waiting ones; no more are sent."""
-        flight.unsent = 0
-        for request in flight.requests:
-            if request.seq is not None and self._waiting.get(request.seq) is request:
-                del self._waiting[request.seq]
-            if request.sent_no is not None and self._unstamped.get(request.sent_no) is request:
-                del self._unstamped[request.sent_no]
-
     # --- Receiving --------------------------------------------------------------------------------
 
     def _drain_all(self) -> None:
@@ -251,6 +316,12 @@ class Pinger:
         Errors come first: they clear what poisons the next call, and the stamp of a request is
         queued before its reply can be.
         """
+        self._drain_errors()
+        more = self._drain_replies()
+        self._end_settled()
+        return more
+
+    def _drain_errors(self) -> None:
         for _ in range(_BATCH):
             entry = errqueue.take(self._sock)
             if entry is None:
@@ -259,16 +330,19 @@ class Pinger:
                 self._on_error(entry)
             else:
                 self._on_sent(entry.sent_no, entry.stamp_ns)
+
+    def _drain_replies(self) -> bool:
+        receive, is_raw, family = self._sock.recvmsg, self.is_raw, self.family
         for _ in range(_BATCH):
             try:
-                data, ancillary, _, address = self._sock.recvmsg(
+                data, ancillary, _, address = receive(
                     _REPLY_BYTES, stamps.ANCILLARY_BYTES, socket.MSG_DONTWAIT
                 )
             except BlockingIOError:
                 return False
             except OSError:
                 continue  # left by an ICMP error; its story is in the error queue
-            packet = read_echo(self._echo_socket.icmp_of(data), self.family)
+            packet = read_echo(self._echo_socket.icmp_of(data) if is_raw else data, family)
             if packet is not None and packet.is_reply:
                 self._on_reply(packet, address[0], stamps.read_stamp(ancillary))
         return True
@@ -297,12 +371,13 @@ class Pinger:
         )
         if rtt_us > request.allowed_us:
             flight.late += 1
-            flight.answer(request, _SILENCE)
+            self._answer(request, SILENCE)
         else:
+            flight.replies += 1
             answer = EchoAnswer(
                 rtt_us=rtt_us, stamp_source=clock, failure=None, sentence="echo reply"
             )
-            flight.answer(request, answer)
+            self._answer(request, answer)
 
     def _on_error(self, entry: errqueue.QueuedError) -> None:
         packet = read_echo(entry.quote, self.family)
@@ -320,37 +395,4 @@ class Pinger:
             own=None if way is None else way.own,
             gateway=None if way is None else way.gateway,
         )
-        request.flight.answer(request, _failed(facts))
-
-
-_SILENCE: Final = EchoAnswer(
-    rtt_us=None,
-    stamp_source=None,
-    failure=Failure.TIMEOUT,
-    sentence=classify_network(NetworkFacts(operation=Operation.ECHO, errno=None)).sentence,
-)
-
-
-def _failed(facts: NetworkFacts) -> EchoAnswer:
-    decided = classify_network(facts)
-    return EchoAnswer(
-        rtt_us=None,
-        stamp_source=None,
-        failure=decided.failure,
-        sentence=decided.sentence,
-        detail=describe_network(facts),
-        icmp=facts.icmp,
-        sent=not facts.immediate,
-    )
-
-
-def _not_sent(destination: str, number: int | None) -> EchoAnswer:
-    return _failed(
-        NetworkFacts(
-            operation=Operation.ECHO,
-            errno=number,
-            asked=destination,
-            immediate=True,
-            overdue=number is None,
-        )
-    )
+        self._answer(request, failed(facts))

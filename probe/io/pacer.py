@@ -21,37 +21,66 @@ _REST_S: Final = 0.001
 """Between two looks: what falls due in this time is done together."""
 
 
+class Appointment:
+    """An act to come. Once it is called off nobody wakes for it, and what it holds is let go."""
+
+    __slots__ = ("_act",)
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act: Callable[[], None] | None = act
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it was called off."""
+        return self._act is None
+
+    def call_off(self) -> None:
+        """Do not do it after all."""
+        self._act = None
+
+    def keep(self) -> None:
+        """Do it, if it still stands."""
+        if self._act is not None:
+            self._act()
+
+
 class Pacer:
     """Acts and when they are due, on trio's clock. `run` must be running for them to be done."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Appointment]] = []
         self._numbers = count()  # those of one instant are done in the order they were asked for
         self._wake = trio.Event()
 
-    def at(self, when: float, act: Callable[[], None]) -> None:
+    def at(self, when: float, act: Callable[[], None]) -> Appointment:
         """Have `act` done at this instant or as soon after it as the loop can."""
-        heapq.heappush(self._due, (when, next(self._numbers), act))
+        appointment = Appointment(act)
+        heapq.heappush(self._due, (when, next(self._numbers), appointment))
         if self._due[0][0] == when:
             self._wake.set()
+        return appointment
 
     async def run(self) -> None:
         """Do what falls due, for ever."""
         rested_at = -math.inf
         while True:
             self._wake = trio.Event()
-            next_at = self._due[0][0] if self._due else math.inf
-            with trio.CancelScope(deadline=max(next_at, rested_at)):
+            with trio.CancelScope(deadline=max(self._next_at(), rested_at)):
                 await self._wake.wait()
             while self._act():
                 await trio.lowlevel.checkpoint()
             rested_at = trio.current_time() + _REST_S
 
+    def _next_at(self) -> float:
+        while self._due and self._due[0][2].is_off:
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else math.inf
+
     def _act(self) -> bool:
         """Do a batch of what is due; True when there may be more."""
         now = trio.current_time()
         for _ in range(_BATCH):
-            if not self._due or self._due[0][0] > now:
+            if self._next_at() > now:
                 return False
-            heapq.heappop(self._due)[2]()
+            heapq.heappop(self._due)[2].keep()
         return True

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from probe.core.draft import Draft
 from probe.core.outcome import Outcome, Refusal, Resolved, blank_row, port_of, refused
-from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.resolve import resolve
 from probe.io.tcp import Connected, connect
@@ -44,16 +43,19 @@ async def connect_again(reached: Reached, box: Toolbox) -> Reached | Refusal:
 def draft_of(reached: Reached) -> Draft:
     """The row so far: an address, a connection, and the kernel's round trip of its handshake."""
     connected, resolved = reached.connected, reached.resolved
-    row = changed(
-        blank_row(reached.check, resolved=resolved),
+    draft = Draft(
+        row=blank_row(reached.check, resolved=resolved),
+        address=resolved.address,
+        attempts=[*resolved.attempts, *connected.attempts],
+    )
+    draft.learn(
         connect_us=connected.connect_us,
         retransmits=connected.retransmits,
         rtt_us_min=connected.rtt_us,
         rtt_us_median=connected.rtt_us,
         rtt_us_max=connected.rtt_us,
     )
-    steps = [*resolved.attempts, *connected.attempts]
-    return Draft(row=row, address=resolved.address, attempts=steps)
+    return draft
 
 
 async def _connect(

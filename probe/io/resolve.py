@@ -49,15 +49,23 @@ async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | 
     barred addresses gives a `Refusal` with `reason` policy and the answers kept. No answer within
     half of the time that is left is `dns_timeout`.
     """
+    literal = resolve_literal(check, box)
+    if literal is not None:
+        return literal
+    if check.control is Control.REMEMBERED:
+        return await _recall(check, box, deadline=deadline)
+    found = await _look_up(check, box, deadline=_within(deadline, _RESOLVE_SHARE))
+    return found if isinstance(found, Refusal) else _choose(check, box, found)
+
+
+def resolve_literal(check: Check, box: Toolbox) -> Resolved | Refusal | None:
+    """What `resolve` says of a literal or pinned address, at once; None: it is a name."""
     literal = parse_address(check.host if check.pinned is None else check.pinned)
     if literal is not None:
         return _choose(check, box, Resolved(address=str(literal), addresses=(str(literal),)))
     if check.pinned is not None:
         return barred(check, f"pinned is {check.pinned!r}, which is no address")
-    if check.control is Control.REMEMBERED:
-        return await _recall(check, box, deadline=deadline)
-    found = await _look_up(check, box, deadline=_within(deadline, _RESOLVE_SHARE))
-    return found if isinstance(found, Refusal) else _choose(check, box, found)
+    return None
 
 
 def _within(deadline: float, share: float) -> float:
@@ -167,6 +175,8 @@ def refusal_by(
 
 def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
     """One of the allowed addresses, by the number of the slot."""
+    if len(found.addresses) == 1 and box.why_barred(found.address) is None:
+        return _within_rate(check, box, found, found.address)
     reasons = {text: box.why_barred(text) for text in found.addresses}
     allowed = [text for text, why in reasons.items() if why is None]
     if not allowed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import trio
@@ -9,20 +10,22 @@ import trio
 from probe.core.icmpwire import EchoAnswer, summarise
 from probe.core.outcome import (
     Attempt,
+    Done,
     Outcome,
     Refusal,
     Resolved,
+    Start,
     blank_row,
     not_run,
     refused,
     validity_of,
 )
-from probe.core.rows import changed
 from probe.io.box import Toolbox
-from probe.io.icmp import Echoes
-from probe.io.resolve import resolve
+from probe.io.flight import Echoes
+from probe.io.icmp import Pinger
+from probe.io.resolve import resolve, resolve_literal
 from probe.io.tcp import Connected, connect
-from proto.model import Check, Failure, Operation, Reason, Validity
+from proto.model import Check, Failure, Operation, Reason, Result, Validity
 
 # Apart enough not to share one burst of loss or one token of a rate limit, close enough to be one
 # slot. Three requests take 0.2 s.
@@ -48,20 +51,56 @@ async def run_icmp(check: Check, box: Toolbox) -> Outcome:
     resolved = await resolve(check, box, deadline=deadline)
     if isinstance(resolved, Refusal):
         return refused(check, resolved)
-    count = max(1, check.packets)
-    room_s = (deadline - trio.current_time()) * _SENDING_SHARE
+    count, spacing_s = _train(check, deadline=deadline)
     echoes = await pinger.echo(
+        resolved.address, count=count, deadline=deadline, spacing_s=spacing_s
+    )
+    row = _echo_row(check, resolved, echoes, started=started)
+    steps = tuple(_echo_attempt(resolved.address, answer) for answer in echoes.answers)
+    return Outcome(result=row, attempts=(*resolved.attempts, *steps))
+
+
+def ready_icmp(check: Check, box: Toolbox) -> Start | None:
+    """What `run_icmp` does of a literal, without a task that waits; None: it takes one.
+
+    The outcome has no attempts, which serve people, and a probe's slots have no reader.
+    """
+    pinger = box.pingers.get(check.family)
+    resolved = None if pinger is None else resolve_literal(check, box)
+    if pinger is None or resolved is None:
+        return None
+    if isinstance(resolved, Refusal):
+        outcome = refused(check, resolved)
+        return lambda done: done(lambda: outcome)
+    return partial(_begin_icmp, check, resolved, pinger)
+
+
+def _begin_icmp(check: Check, resolved: Resolved, pinger: Pinger, done: Done) -> None:
+    started = trio.current_time()
+    deadline = started + check.timeout_s
+
+    def outcome(echoes: Echoes) -> Outcome:
+        row = _echo_row(check, resolved, echoes, started=started)
+        return Outcome(result=row, attempts=())
+
+    count, spacing_s = _train(check, deadline=deadline)
+    pinger.begin(
         resolved.address,
         count=count,
         deadline=deadline,
-        spacing_s=min(ECHO_SPACING_S, max(0.0, room_s) / count),
+        spacing_s=spacing_s,
+        done=lambda echoes: done(lambda: outcome(echoes)),
     )
-    # A slot may look for late replies beyond its time, which is over at the deadline.
-    total_us = min(_elapsed_us(started), round(check.timeout_s * 1e6))
-    return _echo_outcome(check, resolved, echoes, total_us=total_us)
 
 
-def _echo_outcome(check: Check, resolved: Resolved, echoes: Echoes, *, total_us: int) -> Outcome:
+def _train(check: Check, *, deadline: float) -> tuple[int, float]:
+    """How many requests, and how far apart."""
+    count = max(1, check.packets)
+    room_s = (deadline - trio.current_time()) * _SENDING_SHARE
+    return count, min(ECHO_SPACING_S, max(0.0, room_s) / count)
+
+
+def _echo_row(check: Check, resolved: Resolved, echoes: Echoes, *, started: float) -> Result:
     summary = summarise(echoes.answers)
     failure, validity = summary.failure, validity_of(summary.failure)
     if echoes.dropped and summary.lost:
@@ -69,8 +108,9 @@ def _echo_outcome(check: Check, resolved: Resolved, echoes: Echoes, *, total_us:
         failure = Failure.LOCAL_OVERLOAD if summary.lost == summary.sent else None
         validity = Validity.PROBE_FAULT
     icmp = summary.icmp
-    row = changed(
-        blank_row(check, resolved=resolved),
+    return blank_row(
+        check,
+        resolved=resolved,
         operation=None if failure is None else Operation.ECHO,
         failure=failure,
         sent=summary.sent,
@@ -80,15 +120,14 @@ def _echo_outcome(check: Check, resolved: Resolved, echoes: Echoes, *, total_us:
         rtt_us_min=summary.rtt_us_min,
         rtt_us_median=summary.rtt_us_median,
         rtt_us_max=summary.rtt_us_max,
-        total_us=total_us,
+        # A slot may look for late replies beyond its time, which is over at the deadline.
+        total_us=min(_elapsed_us(started), round(check.timeout_s * 1e6)),
         stamp_source=summary.stamp_source,
         router=None if icmp is None else icmp.router,
         icmp_type=None if icmp is None else icmp.icmp_type,
         icmp_code=None if icmp is None else icmp.icmp_code,
         validity=validity,
     )
-    steps = tuple(_echo_attempt(resolved.address, answer) for answer in echoes.answers)
-    return Outcome(result=row, attempts=(*resolved.attempts, *steps))
 
 
 def _echo_attempt(address: str, answer: EchoAnswer) -> Attempt:
@@ -129,8 +168,9 @@ async def run_tcp(check: Check, box: Toolbox) -> Outcome:
 def _tcp_outcome(
     check: Check, resolved: Resolved, connected: Connected, *, total_us: int
 ) -> Outcome:
-    row = changed(
-        blank_row(check, resolved=resolved),
+    row = blank_row(
+        check,
+        resolved=resolved,
         sent=1,
         retransmits=connected.retransmits,
         rtt_us_min=connected.rtt_us,

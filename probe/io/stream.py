@@ -95,6 +95,7 @@ class StampedStream:
 
     __slots__ = (
         "_address",
+        "_asked",
         "_deadline",
         "_deadline_wall_ns",
         "_hint",
@@ -110,12 +111,14 @@ class StampedStream:
         self._deadline = deadline
         self._deadline_wall_ns = stamps.now_ns() + int((deadline - trio.current_time()) * 1e9)
         self._is_late = False  # bytes that came in time lay here past the deadline
+        self._asked = False  # what was sent last has no answer yet
         self._hint: int | None = None  # errno of an ICMP error that TCP survived
         self.sent_at = self.received_at = instant_now()
 
     async def send_all(self, data: bytes, *, operation: Operation) -> None:
         """Hand all of `data` to the kernel."""
         self.sent_at = instant_now()
+        self._asked = True
         left = memoryview(data)
         while left:
             try:
@@ -128,9 +131,14 @@ class StampedStream:
 
     async def receive(self, *, operation: Operation) -> bytes:
         """The next bytes; none when the peer closed."""
-        # A peer that never pauses must not keep the loop from the other checks.
-        await trio.lowlevel.checkpoint()
         is_in_time = True
+        if self._asked:
+            # The answer is hardly here already: to look for it first is a call for nothing.
+            is_in_time = await self._wait_until_deadline(trio.lowlevel.wait_readable)
+            self._asked = False
+        else:
+            # A peer that never pauses must not keep the loop from the other checks.
+            await trio.lowlevel.checkpoint()
         while True:
             data = self._read(operation)
             if data is not None:
@@ -167,7 +175,7 @@ class StampedStream:
         self._is_late = self._is_late or stamps.now_ns() - stamped.wall_ns > _LAG_NS
 
     async def _wait_until_deadline(self, wait: Callable[[socket.socket], Awaitable[None]]) -> bool:
-        with trio.move_on_at(self._deadline) as scope:
+        with trio.CancelScope(deadline=self._deadline) as scope:
             await wait(self._sock)
         return not scope.cancelled_caught
 

@@ -98,7 +98,7 @@ async def _connect(
     except OSError as error:
         return _refusal(_facts(address, error.errno, immediate=True), started=started)
     if number in {0, errno.EINPROGRESS}:
-        with trio.move_on_at(deadline):
+        with trio.CancelScope(deadline=deadline):
             await trio.lowlevel.wait_writable(sock)
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         immediate = False

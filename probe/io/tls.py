@@ -19,14 +19,14 @@ from typing import Final
 
 import trio
 
-from probe.core.draft import Draft, Elapsed, total_us
+from probe.core.draft import Draft, Elapsed
 from probe.core.httpfacts import is_neutral, name_of, why_not_asked
 from probe.core.outcome import Outcome, Refusal, not_run
-from probe.core.rows import changed
 from probe.io.box import Toolbox
 from probe.io.reach import Reached, connect_again, draft_of, reach
 from probe.io.resolve import over_rate
 from probe.io.stream import StampedStream, StepError, elapsed_between, instant_now
+from probe.io.tlscontext import TlsContext
 from probe.io.tlsstream import BadCertificateError, Peer, TlsStream
 from proto.model import Check, ConfigError, Operation, Reason
 
@@ -41,7 +41,7 @@ CIPHERS: Final = (
 what a server is told must not depend on where a probe stands."""
 
 
-def verifying_context(box: Toolbox) -> ssl.SSLContext:
+def verifying_context(box: Toolbox) -> TlsContext:
     """The shared context that trusts the system's authorities, or `ca_file` alone when one is set.
 
     `ca_file` replaces the system's store instead of adding to it, so that an operator can say
@@ -59,8 +59,8 @@ def verifying_context(box: Toolbox) -> ssl.SSLContext:
     return context
 
 
-def _users_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _users_context() -> TlsContext:
+    context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996; Debian's Python sets no minimum
     context.set_ciphers(CIPHERS)
     return context
@@ -79,11 +79,11 @@ def _load_authorities(context: ssl.SSLContext, ca_file: str | None) -> None:
         raise ConfigError((finding,)) from error
 
 
-def looking_context(box: Toolbox) -> ssl.SSLContext:
+def looking_context(box: Toolbox) -> TlsContext:
     """The shared context that verifies nothing and speaks old versions: it only looks."""
     context = box.tls_contexts.get("look")
     if context is None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
@@ -92,7 +92,7 @@ def looking_context(box: Toolbox) -> ssl.SSLContext:
     return context
 
 
-def neutral_context(box: Toolbox) -> ssl.SSLContext:
+def neutral_context(box: Toolbox) -> TlsContext:
     """The shared context that says hello exactly as the verifying one does, and verifies nothing."""
     context = box.tls_contexts.get("neutral")
     if context is None:
@@ -120,7 +120,7 @@ async def open_session(
         peer = await session.handshake()
     except BadCertificateError as error:
         draft.fail(Operation.TLS, error.fault, session.elapsed)
-        draft.row = changed(draft.row, cert_verify=error.verify_code, tls_us=session.elapsed.us)
+        draft.learn(cert_verify=error.verify_code, tls_us=session.elapsed.us)
         return await _look(reached, box, draft, sockets=sockets)
     except StepError as error:
         draft.fail(Operation.TLS, error.fault, elapsed_between(started, instant_now()))
@@ -128,7 +128,7 @@ async def open_session(
     if neutral:
         _note_peer(draft, peer, session.elapsed, "handshake completed, whatever the certificate")
         return session
-    draft.row = changed(draft.row, cert_verify=0)
+    draft.learn(cert_verify=0)
     _note_peer(draft, peer, session.elapsed, "handshake completed, certificate verified")
     return session
 
@@ -170,13 +170,15 @@ def raw_stream(reached: Reached) -> StampedStream:
     )
 
 
-def _begin(reached: Reached, context: ssl.SSLContext) -> TlsStream:
+def _begin(reached: Reached, context: TlsContext) -> TlsStream:
     """A session that has said nothing yet, and will offer the versions of HTTP that the check wants.
 
     A session takes over what its context offers when it is made and keeps it (SSL_new), so one
     context with its authorities in memory serves checks that offer differently.
     """
-    context.set_alpn_protocols([ALPN[version] for version in reached.check.http_versions])
+    if context.offered != reached.check.http_versions:
+        context.offered = reached.check.http_versions
+        context.set_alpn_protocols([ALPN[version] for version in context.offered])
     return TlsStream(raw_stream(reached), context, name=name_of(reached.check))
 
 
@@ -189,9 +191,9 @@ def _note_peer(draft: Draft, peer: Peer, elapsed: Elapsed, sentence: str) -> Non
             word for word in (peer.version, peer.cipher, peer.alpn and f"ALPN {peer.alpn}") if word
         ),
     )
-    draft.row = changed(draft.row, tls_us=elapsed.us, tls_version=peer.version)
+    draft.learn(tls_us=elapsed.us, tls_version=peer.version)
     if peer.certificate is not None:
-        draft.row = changed(draft.row, cert_sha256=peer.certificate.sha256)
+        draft.learn(cert_sha256=peer.certificate.sha256)
         draft.certificates.append(peer.certificate)
 
 
@@ -208,5 +210,5 @@ async def run_tls(check: Check, box: Toolbox) -> Outcome:
         sockets.callback(reached.connected.sock.close)
         session = await open_session(reached, box, draft, sockets=sockets)
     if session is not None:
-        draft.row = changed(draft.row, total_us=total_us(draft.row))
+        draft.learn(total_us=draft.total_us())
     return draft.finish()

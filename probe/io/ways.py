@@ -8,10 +8,12 @@ Source: rtnetlink(7).
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +35,8 @@ _ATTRIBUTE = struct.Struct("=HH")
 _REPLY_BYTES: Final = 32768
 _FAILED: Final = 0x01 | 0x20  # NUD_INCOMPLETE, NUD_FAILED
 _ALIVE: Final = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
+# RTMGRP_* of linux/rtnetlink.h: addresses, routes and rules of both families; the last by its number.
+_CHANGES: Final = 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << (19 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,53 @@ def _neighbours(sock: socket.socket) -> Iterator[tuple[str, int]]:
             found = dict(_attributes(message[_NEIGHBOUR.size :]))
             if len(found.get(_DST, b"")) in {4, 16}:
                 yield _text(found[_DST]), state
+
+
+class RouteWatch:
+    """Whether the ways out of this machine may have changed, as the kernel tells.
+
+    Whoever remembers an answer of `own_address` asks here before it is used again: that is one system
+    call, where the question itself takes four and a socket.
+    """
+
+    __slots__ = ("_poll", "_sock")
+
+    def __init__(self) -> None:
+        self._sock: socket.socket | None = None
+        self._poll = select.poll()
+        try:
+            sock = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_ROUTE
+            )
+        except OSError:
+            return  # a foreign kernel: nothing can be remembered
+        try:
+            sock.bind((0, _CHANGES))
+        except OSError:
+            sock.close()
+        else:
+            self._sock = sock
+            self._poll.register(sock, select.POLLIN)
+
+    def has_changed(self) -> bool:
+        """Whether anything did since this was last asked; True where the kernel will not tell."""
+        if self._sock is None:
+            return True
+        changed = False
+        try:
+            while self._poll.poll(0):
+                changed = True
+                with suppress(OSError):  # ENOBUFS: more changes than the socket holds
+                    self._sock.recv(1)
+        except OSError:
+            return True
+        return changed
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
 
 
 def _gateway(destination: str) -> str | None:

@@ -21,14 +21,14 @@ import structlog
 import trio
 
 from probe.core.limits import Limits
-from probe.core.outcome import Outcome
+from probe.core.outcome import Outcome, Start
 from probe.engine import Engine, Runner
 from probe.io import stamps, tcp, vitals
 from probe.io.clock import Clocks, wall_us
 from probe.io.disk import OsDisk, Spool
 from probe.io.outbox import Outbox
 from probe.settings import Settings
-from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, run_supported, unsupported
+from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, ready, run_supported, unsupported
 from proto.model import Certificate, Check, Result
 from tests.bench.ground import BEHIND
 from tests.bench.workload import Clock, Findings, Kept, Workload
@@ -48,13 +48,16 @@ class Vantage:
             "bench",
             clocks=Clocks(box.wall),
             limits=Limits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=concurrent),
-            runner=Runner(run=self._run_check, unsupported=self._unsupported),
+            runner=Runner(run=self._run_check, unsupported=self._unsupported, ready=self._ready),
             keep=self._keep,
         )
         self._box = replace(box, may_contact=self.engine.may_contact)
 
     async def _run_check(self, check: Check, slot_at_us: int) -> Outcome:
         return await run_supported(check, self._box.at_slot(slot_at_us))
+
+    def _ready(self, check: Check) -> Start | None:
+        return ready(check, self._box)
 
     def _unsupported(self, check: Check) -> str | None:
         return unsupported(check, self._box)

@@ -6,6 +6,7 @@ A story sets the scene, runs real checks, and returns rows as plain values for i
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,8 @@ from tests.fakes import netlab
 from tests.fakes.echo_stories import ECHO_STORIES
 from tests.fakes.netlab import TARGET, TARGET6, batch, rules
 from tests.fakes.scenes import PORT, Row, all_ways, icmp, scene, tcp, told_at_once
+
+STRANGER: Final = "9.9.9.9"
 
 
 async def healthy() -> Row:
@@ -94,11 +97,31 @@ async def behind_a_gateway() -> Row:
         return {host: asdict(way_to(host)) for host in hosts}
 
 
+async def an_address_comes_and_goes() -> Row:
+    """An address is nobody's, this machine's, for a moment without descriptors, nobody's again."""
+    async with scene() as box:
+
+        def is_barred() -> bool:
+            return box.why_barred(STRANGER) is not None
+
+        batch(f"link set lo up\nroute add {STRANGER}/32 via {netlab.ROUTER}")
+        found = [is_barred(), is_barred()]
+        batch(f"addr add {STRANGER}/32 dev lo")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        unknown = is_barred()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        found += [unknown, is_barred(), is_barred()]
+        batch(f"addr del {STRANGER}/32 dev lo")
+        return {"barred": [*found, is_barred()]}
+
+
 STORIES: Final[dict[str, Callable[[], Awaitable[Row]]]] = {
     story.__name__: story
     for story in (
         *(healthy, silent, echo_filtered),
         *(nobody_on_the_link, local_routes, a_syn_lost, behind_a_gateway),
+        an_address_comes_and_goes,
     )
 }
 

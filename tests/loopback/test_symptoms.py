@@ -108,6 +108,13 @@ def test_the_way_out_names_the_gateway(tell: Tell) -> None:
     }
 
 
+def test_a_verdict_is_remembered_as_long_as_it_is_true(tell: Tell) -> None:
+    """An address that becomes this machine's is barred with the next question, and free after."""
+    barred = tell("an_address_comes_and_goes")["barred"]
+    assert barred[:2] == [False, False]
+    assert barred[2:] == [False, True, True, False]  # the first without descriptors to find out
+
+
 def test_the_addresses_of_rows_are_those_contacted(tell: Tell) -> None:
     """Rows name the endpoint, in canonical form."""
     rows = tell("healthy")

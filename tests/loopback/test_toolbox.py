@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import trio
 from trio.testing import MockClock
 
 from probe.core.endpoint import Endpoint
-from probe.core.outcome import Outcome, not_run
+from probe.core.outcome import Outcome, Start, not_run
 from probe.io.box import Toolbox
 from probe.io.resolvers import Resolvers
 from probe.io.ways import Way, way_to
-from probe.toolbox import run_check, unsupported
+from probe.toolbox import ready, run_check, unsupported
 from proto.model import (
     Check,
     Failure,
@@ -55,6 +56,47 @@ async def test_a_tcp_row_has_its_times_and_addresses() -> None:
     assert row.total_us > row.resolve_us
     assert row.started_at_us == A_MORNING_US
     assert [step.operation for step in outcome.attempts] == [Operation.RESOLVE, Operation.CONNECT]
+
+
+async def ended(start: Start) -> Outcome:
+    """The outcome of a run that needs no task."""
+    over, found = trio.Event(), []
+
+    def done(make: Callable[[], Outcome]) -> None:
+        found.append(make())
+        over.set()
+
+    start(done)
+    await over.wait()
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1"])
+async def test_echoes_to_a_literal_need_no_task(host: str) -> None:
+    """The row is the one that a task of its own makes, whether the address may be contacted or not."""
+    asked = check(Kind.ICMP, host=host)
+    async with loopback_box() as box:
+        if unsupported(asked, box) is not None:
+            pytest.skip("no ICMP socket here")
+        start = ready(asked, box)
+        assert start is not None
+        rows = [(await ended(start)).result, (await run_check(asked, box)).result]
+    timeless = [
+        replace(row, started_at_us=None, total_us=None, rtt_us_min=0, rtt_us_median=0, rtt_us_max=0)
+        for row in rows
+    ]
+    assert timeless[0] == timeless[1]
+    assert [row.failure for row in rows] == [None, None]
+    assert {row.reason for row in rows} == {Reason.POLICY if host == "10.0.0.1" else None}
+
+
+async def test_what_waits_for_more_than_echoes_takes_a_task() -> None:
+    """A name is to be resolved, a connection to be awaited, and without a socket there is a reason."""
+    async with loopback_box() as box:
+        assert ready(check(Kind.ICMP, host=NAME), box) is None
+        assert ready(check(Kind.TCP, host="127.0.0.1", port=1), box) is None
+        assert ready(check(Kind.ICMP, host="127.0.0.1"), replace(box, pingers={})) is None
 
 
 async def test_a_refused_connection_keeps_the_resolution() -> None:

@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import trio
 from trio.testing import MockClock
 
 from probe.core.limits import Limits
-from probe.core.outcome import Outcome
+from probe.core.outcome import Done, Outcome, Start
 from probe.engine import GAP_ROWS_MAX, STARTS_PER_TURN, STOP_GRACE_S, Engine, Runner
 from probe.io.clock import Clocks
 from proto import slots
@@ -27,6 +28,7 @@ class World:
     script: Callable[[Check], Awaitable[Outcome]] | None = None
     limits: Limits = ROOMY
     missing: frozenset[Kind] = frozenset()
+    prompt: Callable[[Check], Start | None] = lambda _check: None
     rows: list[Result] = field(default_factory=list)
     told_us: list[int] = field(default_factory=list)  # the slots that the runner was given
     wall_shift_us: int = 0
@@ -40,7 +42,7 @@ class World:
             PROBE,
             clocks=self.clocks,
             limits=self.limits,
-            runner=Runner(run=self._run, unsupported=self._unsupported),
+            runner=Runner(run=self._run, unsupported=self._unsupported, ready=self.prompt),
             keep=self._keep,
         )
 
@@ -288,6 +290,57 @@ async def test_a_crash_of_a_runner_is_a_row_that_says_nothing(autojump_clock: Mo
     assert {(row.failure, row.validity) for row in world.rows} == {
         (Failure.UNKNOWN, Validity.PROBE_FAULT)
     }
+
+
+async def test_a_run_without_a_task_has_the_same_row(autojump_clock: MockClock) -> None:
+    """At once or later, whoever ends it; a check that takes a task gets one."""
+    later: list[tuple[Done, Check]] = []
+
+    def ready(check: Check) -> Start | None:
+        at_once: Start = lambda done: done(lambda: good(check))  # noqa: E731
+        return {1: at_once, 2: lambda done: later.append((done, check))}.get(check.check_no)
+
+    async def end_later() -> None:
+        while True:
+            await pass_time(0.2)
+            while later:
+                done, check = later.pop()
+                done(partial(good, check))
+
+    world = World(prompt=ready)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_later)
+        await live(world, 10, [a_check(number, interval_s=1) for number in (1, 2, 3)])
+        nursery.cancel_scope.cancel()
+    assert Counter(row.check_no for row in world.rows) == {1: 10, 2: 10, 3: 10}
+    assert {(row.failure, row.validity, row.reason) for row in world.rows} == {
+        (None, Validity.OK, None)
+    }
+    assert all(row.started_at_us == row.slot_at_us + (row.lateness_us or 0) for row in world.rows)
+    assert (len(world.told_us), world.engine.queue_depth) == (10, 0)
+
+
+async def test_a_crash_without_a_task_is_a_row_that_says_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """Before the start, in it, after its end has been told, or when the outcome is made."""
+
+    def fail(*_: object) -> Any:
+        raise IndexError("a defect")
+
+    def ends_and_fails(done: Done) -> None:
+        done(lambda: good(a_check(4)))
+        fail()
+
+    starts: dict[int, Start] = {2: fail, 3: lambda done: done(fail), 4: ends_and_fails}
+    world = World(prompt=lambda check: starts[check.check_no])
+    await live(world, 5, [a_check(number, interval_s=1) for number in (1, 2, 3, 4)])
+    crashed = (Failure.UNKNOWN, Validity.PROBE_FAULT)
+    assert Counter((row.check_no, row.failure, row.validity) for row in world.rows) == {
+        **{(number, *crashed): 5 for number in (1, 2, 3)},
+        (4, None, Validity.OK): 5,
+    }
+    assert world.engine.queue_depth == 0
 
 
 async def test_starts_per_turn_are_bounded_and_all_start(autojump_clock: MockClock) -> None:

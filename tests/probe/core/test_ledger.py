@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from probe.core.clock import ClockEstimate
-from probe.core.ledger import ClockFacts, crashed, measured, not_run
+from probe.core.ledger import Begun, ClockFacts, crashed, measured, not_run
 from proto.model import Failure, Operation, Reason, Result, State, Trigger, Validity
 from tests.fakes.ledgers import START_US, a_check, a_row
 
@@ -15,7 +15,11 @@ STEPPED = ClockFacts(estimate=None, stepped=True)
 def ledger(row: Result, *, lateness_us: int = 1000, clock: ClockFacts = GOOD_CLOCK) -> Result:
     """The row of a slot of a check every 30 s."""
     return measured(
-        row, slot_at_us=START_US, lateness_us=lateness_us, check=a_check(interval_s=30), clock=clock
+        row,
+        slot_at_us=START_US,
+        begun=Begun(START_US + lateness_us, lateness_us),
+        check=a_check(interval_s=30),
+        clock=clock,
     )
 
 
@@ -23,6 +27,7 @@ def test_a_measured_row_gets_slot_lateness_and_clock() -> None:
     """The engine's facts are added, the runner's stay."""
     row = ledger(a_row(slot_at_us=0, rtt_us_min=42))
     assert (row.slot_at_us, row.lateness_us, row.rtt_us_min) == (START_US, 1000, 42)
+    assert row.started_at_us == START_US + 1000
     assert (row.clock_offset_us, row.clock_error_us, row.validity) == (40, 500, Validity.OK)
 
 
@@ -88,7 +93,7 @@ def test_a_row_says_what_the_kernel_thinks_of_its_clock() -> None:
 
 def test_a_crash_is_no_failure_of_the_target() -> None:
     """A run that a defect of ours ended is the probe's fault."""
-    row = crashed(a_check(7), started_at_us=START_US + 5)
-    assert (row.check_no, row.state, row.started_at_us) == (7, State.MEASURED, START_US + 5)
+    row = crashed(a_check(7))
+    assert (row.check_no, row.state) == (7, State.MEASURED)
     assert (row.operation, row.failure) == (Operation.CONNECT, Failure.UNKNOWN)
     assert row.validity is Validity.PROBE_FAULT

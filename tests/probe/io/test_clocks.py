@@ -6,6 +6,7 @@ from probe.core.clock import ClockSample
 from probe.core.drift import Drift
 from probe.io.clock import (
     KERNEL_LOOK_US,
+    MOMENT_US,
     Clocks,
     clock_note,
     drift_note,
@@ -44,6 +45,17 @@ def sample() -> ClockSample:
     t1_ns = START_US * 1000
     t2_ns = t1_ns + 1_000_000_000
     return ClockSample(t1_ns=t1_ns, t2_ns=t2_ns, t3_ns=t2_ns, t4_ns=t1_ns + 200_000)
+
+
+def test_an_instant_of_the_last_look_is_carried_on_for_a_moment() -> None:
+    """A step is seen no later than a moment after it."""
+    hands = Hands()
+    clocks = Clocks(hands.wall, mono=hands.mono)
+    assert clocks.now_us() == START_US
+    hands.turn(600_000_000, MOMENT_US - 1)
+    assert (clocks.now_us(), clocks.steps) == (START_US + MOMENT_US - 1, 0)
+    hands.turn(0, 1)
+    assert (clocks.now_us(), clocks.steps) == (START_US + 600_000_000, 1)
 
 
 def test_a_step_is_counted_told_once_and_voids_old_samples() -> None:

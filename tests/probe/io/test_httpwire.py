@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.core.httpfacts import Reply, Request
@@ -187,6 +187,46 @@ def test_no_bytes_break_the_reader(pieces: list[bytes]) -> None:
     """Whatever a peer sends ends as a reply or as malformed, and never beyond the cap."""
     with contextlib.suppress(MalformedError):
         assert len(read(*(piece for piece in pieces if piece), b"", cap_bytes=8).body) <= 8
+
+
+_STATUS_LINES = st.sampled_from(
+    [
+        *(b"HTTP/1.1 200 OK", b"HTTP/1.0 404 Not here ", b"HTTP/1.1 204 ", b"HTTP/1.1 304 Same"),
+        *(b"HTTP/1.1 200", b"HTTP/1.1 100 Continue", b"HTTP/1.1 \xc3\xbc", b"HTTP/2.0 200 OK"),
+    ]
+)
+_HEADER_LINES = st.sampled_from(
+    [
+        *(b"Content-Length: 5", b"content-length:5 ", b"Content-Length: 0", b"Content-Length: +5"),
+        *(b"Content-Length: 5, 5", b"Transfer-Encoding: chunked", b"X-A:", b"X-A:  b c  "),
+        *(b"X-\xfc: a", b"X-A: \xfc", b" folded", b"X-A : b", b"X-A: b\n\nc", b"X-A: \tb", b": b"),
+        *(b"Connection: close", b"no colon", b"Location: /x?y=z", b"X-A: b\rc"),
+    ]
+)
+
+
+def told(*pieces: bytes, method: str) -> Reply | None:
+    """What an exchange makes of these pieces; None: it is not HTTP."""
+    try:
+        return read(*pieces, b"", cap_bytes=4, method=method)
+    except MalformedError:
+        return None
+
+
+@given(
+    line=_STATUS_LINES,
+    headers=st.lists(_HEADER_LINES, max_size=4),
+    body=st.sampled_from([b"", b"abc", b"abcde", b"abcdefgh", b"5\r\nabcde\r\n0\r\n\r\n"]),
+    end=st.sampled_from([b"\r\n", b"\n"]),
+    method=st.sampled_from(["GET", "HEAD"]),
+)
+@settings(max_examples=500)
+def test_the_short_way_reads_what_the_whole_grammar_reads(
+    line: bytes, headers: list[bytes], body: bytes, end: bytes, method: str
+) -> None:
+    """A head that comes whole may be read the short way; one in pieces never is."""
+    whole = end.join([line, *headers, b"", body])
+    assert told(whole, method=method) == told(whole[:1], whole[1:], method=method)
 
 
 @given(st.binary(max_size=40), st.integers(min_value=1, max_value=7))

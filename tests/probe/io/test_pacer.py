@@ -7,7 +7,7 @@ from functools import partial
 import trio
 import trio.testing
 
-from probe.io.pacer import Pacer
+from probe.io.pacer import Appointment, Pacer
 
 
 async def test_each_act_is_done_at_its_instant_in_the_order_of_instants(
@@ -78,3 +78,27 @@ async def test_many_acts_of_one_instant_let_other_tasks_in_between() -> None:
         nursery.cancel_scope.cancel()
     assert done == list(range(1000))
     assert len(seen) > 10
+
+
+async def test_nobody_wakes_for_what_was_called_off(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It is not done, neither before its instant nor in the batch that it was due in."""
+    pacer, over = Pacer(), trio.Event()
+    started = trio.current_time()
+    done: list[str] = []
+    first = pacer.at(started + 1, partial(done.append, "called off before"))
+    later: list[Appointment] = []
+
+    def call_off_the_next() -> None:
+        later[0].call_off()
+
+    pacer.at(started + 2, call_off_the_next)
+    later.append(pacer.at(started + 2, partial(done.append, "called off in its batch")))
+    pacer.at(started + 3, over.set)
+    first.call_off()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pacer.run)
+        await over.wait()
+        nursery.cancel_scope.cancel()
+    assert (done, first.is_off) == ([], True)
