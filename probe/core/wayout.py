@@ -39,6 +39,10 @@ NEARER_HOPS: Final = 2
 COMPARED_MIN: Final = 2
 """Hosts with a sign before anything is suspected."""
 
+DROPPED_MIN: Final = 3
+"""Answers of one host that must be missing between arrival and delivery: it is sent three connection
+attempts in five seconds, and three echoes. Strays, as of multicast, arrive for nobody, too."""
+
 USUAL_MTU: Final = 1500
 _TUNNELS: Final = {
     65534: "a tunnel without link layer (WireGuard, tun)",
@@ -267,7 +271,7 @@ def _silence(way: WayReading, hosts: Sequence[HostReading]) -> tuple[Finding, ..
     heard = sum(host.answered for host in asked)
     if heard:
         return (well(name, f"{heard} of {len(asked)} hosts"),)
-    dropped = _dropped(way)
+    dropped = _dropped(way, of_hosts=len(asked))
     finding = broken(
         name,
         f"none of {len(asked)} hosts; loopback and route are there"
@@ -289,9 +293,11 @@ def _gateway(way: WayReading) -> str:
     return f"; the gateway {way.gateway} {'answers' if way.gateway_answers else 'does not'}"
 
 
-def _dropped(way: WayReading) -> str:
+def _dropped(way: WayReading, *, of_hosts: int) -> str:
     """In words, how many packets this machine took in and dropped itself; empty: none are known."""
-    if way.received is None or way.delivered is None or way.received <= way.delivered:
+    if way.received is None or way.delivered is None:
+        return ""
+    if way.received - way.delivered < DROPPED_MIN * (of_hosts // 2 + 1):  # of most hosts
         return ""
     return (
         f"{way.received} packets arrived and {way.delivered} were delivered: a firewall of this "

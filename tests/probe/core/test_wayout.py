@@ -191,6 +191,8 @@ SILENT = (host(1, None, None, family=6), host(2, None, None, family=6), host(3, 
             "9 packets arrived and 2 were delivered: a firewall of this machine",
             "nft list ruleset",
         ),
+        ({"received": 1, "delivered": 0}, "dropped on the way", "ip -6 neigh"),
+        ({"received": 7, "delivered": 2}, "dropped on the way", "ip -6 neigh"),
         ({"received": None, "delivered": 2}, "dropped on the way", "ip -6 neigh"),
         ({"received": 2}, "dropped on the way", "ip -6 neigh"),
         (
