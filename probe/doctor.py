@@ -28,8 +28,8 @@ from probe.explain import add_vantage_arguments, toolbox_settings, vantage_setti
 from probe.io import hostfacts
 from probe.io.clock import kernel_clock, wall_us
 from probe.io.disk import Spool, SpoolError, SpoolSettings, StillDisk
-from probe.io.link import split_endpoint
 from probe.io.recollection import FILE as MEMORY_FILE
+from probe.io.rpc import split_endpoint
 from probe.io.state import DEFAULT_STATE, StateDirectory
 from probe.io.tls import verifying_context
 from probe.plans import stored_plan

@@ -17,26 +17,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import grpc
 from cryptography import x509
+from google.protobuf.message import DecodeError
 
 from probe.exits import Exit, ProbeError
-from probe.io import renewal, trust
+from probe.io import renewal, rpc, trust
 from probe.io.clock import clock_note, utc
-from probe.io.link import CHANNEL_OPTIONS, split_endpoint
+from probe.io.grpcwire import Status
 from probe.io.seal import SERVER_NAME
 from probe.io.state import Endpoint, Identity, StateDirectory
-from proto.gen import enrolment_pb2, enrolment_pb2_grpc
+from proto.gen import enrolment_pb2
 
 TIMEOUT_S: Final = 15.0
 _REFUSALS: Final = (
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.FAILED_PRECONDITION,
+    *("PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT"),
+    *("NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION"),
 )
+_SERVICE: Final = "/soundings.v1.Enrolment/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +55,7 @@ def enrol(
 ) -> Enrolled:
     """Ask for a certificate and store it. Raises ProbeError with the exit code of its cause."""
     token = trust.parse_token(token_text)
-    host, port = split_endpoint(coordinator)
+    host, port = rpc.split_endpoint(coordinator)
     state.make()
     csr_der = _own_csr(state)
     ca = _fetch_pinned_ca(host, port, pin=token.pin, now=utc(wall()))
@@ -70,7 +67,7 @@ def enrol(
         version=version,
         sent_at_us=wall(),
     )
-    reply = _call(f"{host}:{port}", ca_pem, lambda stub: stub.Enrol(request, timeout=TIMEOUT_S))
+    reply = _call(coordinator, ca_pem, "Enrol", request.SerializeToString())
     if not reply.fleet_endpoints:
         raise _unreachable(coordinator, "it named no fleet port")
     endpoint = Endpoint(
@@ -94,11 +91,7 @@ def recover(state: StateDirectory, identity: Identity, *, wall: Callable[[], int
         sent_at_us=sent_at_us,
         signature=trust.sign(identity.key_pem, proof),
     )
-    reply = _call(
-        identity.endpoint.enrol,
-        identity.ca_pem,
-        lambda stub: stub.Recover(request, timeout=TIMEOUT_S),
-    )
+    reply = _call(identity.endpoint.enrol, identity.ca_pem, "Recover", request.SerializeToString())
     renewal.take(state, identity, certificate_pem=reply.certificate_pem, ca_pem=reply.ca_pem)
 
 
@@ -193,28 +186,26 @@ def _unverified_chain(wrapped: ssl.SSLSocket) -> tuple[bytes, ...]:
     )
 
 
-def _call(
-    where: str,
-    ca_pem: bytes,
-    ask: Callable[[enrolment_pb2_grpc.EnrolmentStub], enrolment_pb2.EnrolReply],
-) -> enrolment_pb2.EnrolReply:
-    credentials = grpc.ssl_channel_credentials(ca_pem)
-    with grpc.secure_channel(where, credentials, options=CHANNEL_OPTIONS) as channel:
-        try:
-            return ask(enrolment_pb2_grpc.EnrolmentStub(channel))
-        except grpc.RpcError as error:
-            raise _refused(where, error) from error
+def _call(where: str, ca_pem: bytes, method: str, request: bytes) -> enrolment_pb2.EnrolReply:
+    try:
+        answer = rpc.ask(
+            where, rpc.trusting(ca_pem), _SERVICE + method, request, timeout_s=TIMEOUT_S
+        )
+        return enrolment_pb2.EnrolReply.FromString(answer)
+    except rpc.CallError as error:
+        raise _refused(where, error.status) from error
+    except DecodeError as error:
+        raise _unreachable(where, "its answer cannot be read") from error
 
 
-def _refused(where: str, error: Any) -> ProbeError:
-    code, details = error.code(), error.details()
-    if code in _REFUSALS:
+def _refused(where: str, status: Status) -> ProbeError:
+    if status.code in _REFUSALS:
         return ProbeError(
-            f"{where}: the coordinator refused: {details}; create a new token with "
+            f"{where}: the coordinator refused: {status.details}; create a new token with "
             "`soundings coordinator token create`",
             code=Exit.TOKEN_REFUSED,
         )
-    return _unreachable(where, f"{code.name}: {details}")
+    return _unreachable(where, f"{status.code}: {status.details}")
 
 
 def _unreachable(where: str, why: str) -> ProbeError:

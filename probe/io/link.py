@@ -1,55 +1,55 @@
-"""The wire to the coordinator: one bidirectional gRPC stream under trio.
+"""The session's stream to the coordinator: one bidirectional gRPC call on trio's own loop.
 
-grpc's synchronous stub and one reader thread, bridged by `run_sync_soon`: measured against
-grpc.aio in a thread and trio's guest mode it is the cheapest (0.8 ms per message), cancels in a
-millisecond and leaves no thread behind. What must hold:
+No thread and no second event loop: TLS by the ssl module, HTTP/2 and gRPC by `probe.io.grpcwire`,
+here only who reads, who sends, and how it ends. What must hold:
 
-  - the request iterator ends by a sentinel *and* the call is cancelled, on every way out;
-  - `run_sync_soon` raises RunFinishedError when the loop is gone: the thread just ends;
-  - the inbox is bounded here, since the reader thread drains HTTP/2's own flow control;
-  - a refused client certificate, a cut network and a stopped server all look like UNAVAILABLE.
+  - `send` never waits: the caller bounds what it sends (window and cadence do);
+  - reading does not wait for sending, or the answer to a clock question queued behind an upload; only a
+    peer that asks for more answers than it takes has to wait;
+  - the inbox is bounded, since a message that was read has left HTTP/2's flow control;
+  - whatever happens ends the inbox, and `why` says in one sentence what it was.
 
 Nothing is opened at import: a process may fork after importing this.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
-import grpc
 import trio
+from google.protobuf.message import DecodeError
 
-from probe.exits import Exit, ProbeError
+from probe.exits import ProbeError
+from probe.io.grpcwire import GrpcCall, Status
+from probe.io.rpc import READ_BYTES, begin, split_endpoint, trusting, words_of
 from probe.io.seal import SERVER_NAME
 from probe.io.state import Identity
-from proto.gen import fleet_pb2, fleet_pb2_grpc
+from proto.gen import fleet_pb2
 from proto.model import SoundingsError
 
 INBOX_MAX: Final = 1000
 """Messages of the coordinator that wait for the loop; beyond that it floods us and is dropped."""
 
-MESSAGE_BYTES_MAX: Final = 8 << 20
-"""The largest message taken: a plan of 20,000 checks is 3 MiB."""
+CONNECT_S: Final = 20.0
+"""For the name, TCP and TLS."""
 
-CLOSE_S: Final = 2.0
-"""Grace for the reader thread after a cancel; the longest seen was 66 ms."""
+CLOSE_S: Final = 0.5
+"""To say goodbye; a peer that is gone would never hear it."""
 
-CHANNEL_OPTIONS: Final = (
-    ("grpc.ssl_target_name_override", SERVER_NAME),
-    ("grpc.use_local_subchannel_pool", 1),  # no connection shared with an earlier session
-    ("grpc.enable_http_proxy", 0),  # an http_proxy of the environment is not for us
-    ("grpc.enable_retries", 0),  # the session decides what is sent again
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 15_000),
-    ("grpc.http2.ping_timeout_ms", 15_000),  # this, not the one above, rules since 1.60
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+_SESSION: Final = "/soundings.v1.Fleet/Session"
+
+# The session's own questions notice a dead peer first; this is for the time before the welcome, and
+# keeps a NAT on the way from forgetting us between two heartbeats.
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),
 )
 
 
@@ -61,125 +61,161 @@ class LinkError(SoundingsError):
         self.retry_after_s = retry_after_s
 
 
-def split_endpoint(text: str) -> tuple[str, int]:
-    """HOST:PORT or [V6]:PORT. Raises ProbeError (usage) when it is neither."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ProbeError(
-            f"coordinator address {text!r}: give HOST:PORT, for example coordinator.example.org:7444",
-            code=Exit.USAGE,
-        )
-    return host, int(port)
-
-
-@dataclass(slots=True)
-class _Ending:
-    error: LinkError | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, kw_only=True)
 class Stream:
     """One open session: `send` never blocks; when `inbox` ends, `why` says why."""
 
-    outbox: queue.SimpleQueue[fleet_pb2.Up | None]
     inbox: trio.MemoryReceiveChannel[fleet_pb2.Down]
-    ending: _Ending
+    call: GrpcCall = field(default_factory=lambda: begin(_SESSION))
+    error: LinkError | None = None
+    wake: trio.Event = field(default_factory=trio.Event)
 
     def send(self, message: fleet_pb2.Up) -> None:
         """Hand a message to the wire. The caller bounds what it sends: window and cadence do."""
-        self.outbox.put(message)
+        self.call.send(message.SerializeToString())
+        self.wake.set()
 
     def why(self) -> LinkError:
         """How the stream ended."""
-        return self.ending.error or LinkError("the coordinator ended the session")
+        return self.error or LinkError("the coordinator ended the session")
 
 
 @asynccontextmanager
 async def open_stream(endpoint: str, identity: Identity) -> AsyncIterator[Stream]:
-    """Connect and open the session's stream; closed on the way out, whatever happened."""
-    channel = grpc.secure_channel(endpoint, _credentials(identity), options=CHANNEL_OPTIONS)
-    outbox: queue.SimpleQueue[fleet_pb2.Up | None] = queue.SimpleQueue()
+    """Connect and open the session's stream; closed on the way out, whatever happened.
+
+    What cannot be reached is told like any other ending: by an inbox that ends.
+    """
     send_channel, inbox = trio.open_memory_channel[fleet_pb2.Down](INBOX_MAX)
-    ended, ending = trio.Event(), _Ending()
-    call = fleet_pb2_grpc.FleetStub(channel).Session(_requests(outbox))
-    reader = _Reader(call, trio.lowlevel.current_trio_token(), send_channel, ended, ending)
-    threading.Thread(target=reader.run, name="link-reader", daemon=True).start()
+    stream = Stream(inbox=inbox)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_carry, stream, send_channel, endpoint, identity)
+        try:
+            yield stream
+        finally:
+            nursery.cancel_scope.cancel()
+            inbox.close()
+
+
+async def _carry(
+    stream: Stream,
+    inbox: trio.MemorySendChannel[fleet_pb2.Down],
+    endpoint: str,
+    identity: Identity,
+) -> None:
+    """Everything of one connection; ends the inbox."""
+    with inbox:
+        try:
+            with trio.fail_after(CONNECT_S):
+                wire = await _connect(endpoint, identity)
+        except trio.TooSlowError:
+            stream.error = LinkError(f"UNAVAILABLE: {endpoint}: no answer in {CONNECT_S:g} s")
+        except (OSError, ValueError, ProbeError, trio.BrokenResourceError) as error:
+            stream.error = LinkError(f"UNAVAILABLE: {endpoint}: {words_of(error)}")
+        else:
+            await _talk(stream, inbox, wire)
+
+
+async def _connect(endpoint: str, identity: Identity) -> trio.SSLStream[trio.SocketStream]:
+    host, port = split_endpoint(endpoint)
+    context = trusting(
+        identity.ca_pem, key=identity.key_file, certificate=identity.certificate_file
+    )
+    raw = await trio.open_tcp_stream(host, port)
+    for option in _KEEPALIVE:
+        raw.setsockopt(*option)
+    wire = trio.SSLStream(raw, context, server_hostname=SERVER_NAME, https_compatible=True)
     try:
-        yield Stream(outbox, inbox, ending)
+        await wire.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(wire)
+        raise
+    return wire
+
+
+async def _talk(
+    stream: Stream,
+    inbox: trio.MemorySendChannel[fleet_pb2.Down],
+    wire: trio.SSLStream[trio.SocketStream],
+) -> None:
+    """Until the call is over or the connection is."""
+    sending = trio.Lock()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_send, stream, wire, sending)
+            try:
+                await _receive(stream, inbox, wire, sending)
+            except trio.BrokenResourceError as error:
+                why = "the connection broke" if error.__cause__ is None else words_of(error)
+                stream.error = LinkError(f"UNAVAILABLE: {why}")
+            nursery.cancel_scope.cancel()
     finally:
-        call.cancel()
-        outbox.put(None)
-        with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_S):
-            await ended.wait()
-        send_channel.close()
-        inbox.close()
-        # Closing joins grpc's threads; milliseconds, but not on the measuring path.
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(channel.close)
+        await _say_goodbye(stream.call, wire)
 
 
-def _requests(outbox: queue.SimpleQueue[fleet_pb2.Up | None]) -> Iterator[fleet_pb2.Up]:
-    while (message := outbox.get()) is not None:
-        yield message
+async def _send(
+    stream: Stream, wire: trio.SSLStream[trio.SocketStream], sending: trio.Lock
+) -> None:
+    """Until the connection breaks; the reader meets that too, and knows more of it."""
+    with contextlib.suppress(trio.BrokenResourceError):
+        while True:
+            stream.wake = trio.Event()
+            async with sending:
+                await _flush(stream.call, wire)
+            await stream.wake.wait()
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """What the reader thread does: everything that touches trio goes through the token."""
-
-    call: Any
-    token: trio.lowlevel.TrioToken
-    inbox: trio.MemorySendChannel[fleet_pb2.Down]
-    ended: trio.Event
-    ending: _Ending
-
-    def run(self) -> None:
-        error: LinkError | None = None
-        try:
-            for message in self.call:
-                self.token.run_sync_soon(self._deliver, message)
-        except grpc.RpcError as raised:
-            error = _explained(raised)
-        except trio.RunFinishedError:
+async def _receive(
+    stream: Stream,
+    inbox: trio.MemorySendChannel[fleet_pb2.Down],
+    wire: trio.SSLStream[trio.SocketStream],
+    sending: trio.Lock,
+) -> None:
+    call = stream.call
+    while call.status is None:
+        if call.owes_much:
+            async with sending:
+                await _flush(call, wire)
+        data = bytes(await wire.receive_some(READ_BYTES))
+        stream.error = _deliver(call.feed(data), inbox)
+        if stream.error is not None:
             return
-        try:
-            self.token.run_sync_soon(self._end, error)
-        except trio.RunFinishedError:
-            return
-
-    def _deliver(self, message: fleet_pb2.Down) -> None:
-        try:
-            self.inbox.send_nowait(message)
-        except trio.WouldBlock:
-            self.ending.error = LinkError("the coordinator sends faster than anybody could read")
-            self.call.cancel()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
-
-    def _end(self, error: LinkError | None) -> None:
-        self.ending.error = self.ending.error or error
-        self.inbox.close()
-        self.ended.set()
+        stream.wake.set()
+    stream.error = _explained(call.status)
 
 
-def _explained(error: Any) -> LinkError:
-    trailers: dict[str, str] = dict(error.trailing_metadata() or ())
-    wish = trailers.get("retry-after-ms")
-    retry_after_s = int(wish) / 1000 if wish and wish.isdecimal() else None
-    return LinkError(f"{error.code().name}: {error.details()}", retry_after_s=retry_after_s)
+async def _flush(call: GrpcCall, wire: trio.SSLStream[trio.SocketStream]) -> None:
+    while owed := call.owed():
+        await wire.send_all(owed)
 
 
-def renew(endpoint: str, identity: Identity, *, timeout_s: float) -> fleet_pb2.RenewReply:
-    """Ask for a new certificate of the same identity; blocks. Raises LinkError."""
-    credentials = _credentials(identity)
-    with grpc.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS) as channel:
-        request = fleet_pb2.RenewRequest(csr_der=identity.csr_der)
-        try:
-            return fleet_pb2_grpc.FleetStub(channel).Renew(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise _explained(error) from error
+def _deliver(
+    messages: Iterable[bytes], inbox: trio.MemorySendChannel[fleet_pb2.Down]
+) -> LinkError | None:
+    """Hand on what came; an error when it cannot be read or nobody reads it."""
+    try:
+        for message in messages:
+            inbox.send_nowait(fleet_pb2.Down.FromString(message))
+    except trio.WouldBlock:
+        return LinkError("the coordinator sends faster than anybody could read")
+    except trio.BrokenResourceError:
+        return LinkError("the session is over on this side")
+    except DecodeError:
+        return LinkError("protocol: the coordinator sent a message that cannot be read")
+    return None
 
 
-def _credentials(identity: Identity) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(identity.ca_pem, identity.key_pem, identity.certificate_pem)
+async def _say_goodbye(call: GrpcCall, wire: trio.SSLStream[trio.SocketStream]) -> None:
+    call.cancel()
+    with trio.CancelScope(shield=True):
+        with trio.move_on_after(CLOSE_S), contextlib.suppress(trio.BrokenResourceError):
+            await _flush(call, wire)
+        await trio.aclose_forcefully(wire)
+
+
+def _explained(status: Status) -> LinkError | None:
+    if status.code == "OK":
+        return None
+    wish = status.trailers.get("retry-after-ms", "")
+    retry_after_s = int(wish) / 1000 if wish.isdecimal() else None
+    return LinkError(f"{status.code}: {status.details}", retry_after_s=retry_after_s)

@@ -46,6 +46,9 @@ class Identity:
     ca_pem: bytes
     csr_der: bytes
     endpoint: Endpoint
+    # TLS reads these two from files alone.
+    key_file: Path
+    certificate_file: Path
 
 
 class StateDirectory:
@@ -112,6 +115,8 @@ class StateDirectory:
             ca_pem=files["ca.pem"],
             csr_der=files["csr.der"],
             endpoint=self._endpoint(files["endpoint.json"]),
+            key_file=self.path / "key.pem",
+            certificate_file=self.path / "certificate.pem",
         )
 
     def _endpoint(self, content: bytes) -> Endpoint:

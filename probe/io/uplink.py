@@ -1,20 +1,21 @@
 """Keeps a session with the coordinator: certificates, endpoints in turn, waiting in between.
 
-A refused client certificate shows only as "Socket closed", like any cut network, so the probe looks
+A refused client certificate shows only as a closed connection, like any cut network, so the probe looks
 at its own certificate first: one that has ended is exchanged by proving its key, one past half its
-life is renewed over the running session's door.
+life is renewed at the running session's door, each by a process of its own (probe.io.recertify).
 """
 
 from __future__ import annotations
 
 import random
+import sys
 from typing import Final
 
 import structlog
 import trio
 
 from probe.core import backoff
-from probe.exits import ProbeError
+from probe.exits import Exit, ProbeError
 from probe.io import link, seal
 from probe.io.clock import utc
 from probe.io.session import Ports, Session
@@ -23,7 +24,8 @@ from probe.io.state import Identity, StateDirectory
 RENEWAL_LOOK_S: Final = 3600.0
 """A certificate lives a week at least, so an hour is soon."""
 
-RENEW_TIMEOUT_S: Final = 15.0
+RECERTIFY_S: Final = 60.0
+"""For the process that does it: two starts of Python and its question, on a slow machine."""
 
 
 class Uplink:
@@ -100,35 +102,35 @@ class Uplink:
             )
         if life.ended(now):
             self._log.warning("certificate_ended", ended_at=str(life.ends_at), clock=str(now))
-            await trio.to_thread.run_sync(self._recover)
-            self._identity = self._state.identity()
+            await self._recertify("recover", str(self._ports.clocks.wall()))
             self._log.info("certificate_recovered")
-
-    def _recover(self) -> None:
-        from probe.io import enrol  # noqa: PLC0415  # see probe.io.seal: megabytes, for once a year
-
-        enrol.recover(self._state, self._identity, wall=self._ports.clocks.wall)
 
     async def _keep_certificate(self, endpoint: str) -> None:
         while True:
             life = seal.lifetime(self._identity.certificate_pem)
             if life.renewal_due(utc(self._ports.clocks.wall())):
                 try:
-                    await trio.to_thread.run_sync(self._renew, endpoint)
-                except (link.LinkError, ProbeError) as error:
+                    await self._recertify("renew", endpoint)
+                except ProbeError as error:
                     self._log.warning("certificate_not_renewed", cause=str(error))
                 else:
                     self._log.info("certificate_renewed")
             await trio.sleep(RENEWAL_LOOK_S)
 
-    def _renew(self, endpoint: str) -> None:
-        from probe.io import renewal  # noqa: PLC0415  # as above, for once a week
+    async def _recertify(self, verb: str, word: str) -> None:
+        """Have it done by a process that takes its megabytes along when it goes.
 
-        reply = link.renew(endpoint, self._identity, timeout_s=RENEW_TIMEOUT_S)
-        renewal.take(
-            self._state,
-            self._identity,
-            certificate_pem=reply.certificate_pem,
-            ca_pem=reply.ca_pem,
-        )
-        self._identity = self._state.identity()
+        Raises ProbeError. What a cancelled one left on disk is whole: see probe.io.renewal.
+        """
+        words = (sys.executable, "-P", "-m", "probe.io.recertify", verb, self._state.path, word)
+        with trio.move_on_after(RECERTIFY_S):
+            done = await trio.run_process(
+                words, check=False, capture_stderr=True, capture_stdout=True
+            )
+            if done.returncode:
+                said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+                why = said[-1] if said else f"it ended with code {done.returncode}"
+                raise ProbeError(why, code=Exit.UNREACHABLE)
+            self._identity = self._state.identity()
+            return
+        raise ProbeError(f"no new certificate within {RECERTIFY_S:g} s", code=Exit.UNREACHABLE)

@@ -68,6 +68,30 @@ class Authority:
             .public_bytes(Encoding.PEM)
         )
 
+    def server_pair(self) -> tuple[bytes, bytes]:
+        """A fresh key of a coordinator and its chain (leaf, CA), as PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = self.issue(
+            key.public_key(),
+            san=x509.DNSName("soundings-coordinator"),
+            server=True,
+            life=dt.timedelta(days=90),
+        )
+        key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return key_pem, leaf + self.pem
+
+    def successor(self) -> Authority:
+        """A new authority whose certificate this one signed."""
+        made = Authority()
+        limits = x509.BasicConstraints(ca=True, path_length=0)
+        signed = (
+            made._builder("CA", made.key.public_key(), dt.timedelta(days=99))
+            .add_extension(limits, critical=True)
+            .sign(self.key, hashes.SHA256())
+        )
+        made.certificate, made.pem = signed, signed.public_bytes(Encoding.PEM)
+        return made
+
     def token(self, secret: bytes, *, token_id: bytes = b"token1") -> str:
         """A token that pins this authority."""
         raw = token_id + secret + pin_of(self.certificate)
@@ -95,15 +119,7 @@ class Authority:
 
 
 def _server_credentials(authority: Authority, *, mutual: bool) -> grpc.ServerCredentials:
-    key = ec.generate_private_key(ec.SECP256R1())
-    leaf = authority.issue(
-        key.public_key(),
-        san=x509.DNSName("soundings-coordinator"),
-        server=True,
-        life=dt.timedelta(days=90),
-    )
-    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pair = [(key_pem, leaf + authority.pem)]
+    pair = [authority.server_pair()]
     if not mutual:
         return grpc.ssl_server_credentials(pair)
     return grpc.ssl_server_credentials(
@@ -139,6 +155,7 @@ class Seen:
     rows: list[Result] = field(default_factory=list)
     marks: dict[int, int] = field(default_factory=dict)
     renewals: int = 0
+    left: int = 0  # sessions whose probe says nothing more
     enrolments: list[enrolment_pb2.EnrolRequest] = field(default_factory=list)
 
 
@@ -237,6 +254,7 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
                 self._take(up, outgoing)
         except grpc.RpcError:
             pass
+        self._note(lambda: setattr(self.seen, "left", self.seen.left + 1))
         outgoing.put(None)
 
     def _take(self, up: fleet_pb2.Up, outgoing: queue.SimpleQueue[Any]) -> None:

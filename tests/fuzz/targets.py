@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fuzz import dns, http, http2, icmp, plan, report
+from tests.fuzz import dns, grpc_call, http, http2, icmp, plan, report
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpus" / "fuzz"
 
@@ -26,6 +26,7 @@ class Target:
 
 TARGETS = {
     "dns": Target(dns.attempt, dns.seeds),
+    "grpc": Target(grpc_call.attempt, grpc_call.seeds),
     "icmp": Target(icmp.attempt, icmp.seeds),
     "http": Target(http.attempt, http.seeds),
     "http2": Target(http2.attempt, http2.seeds),

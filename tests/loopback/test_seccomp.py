@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -71,12 +72,17 @@ def load(names: set[str]) -> None:
 
 
 def test_the_probe_measures_within_the_filter_of_its_unit(tmp_path: Path) -> None:
-    """It starts, gives back its rights, connects, measures every kind and stops, under the filter."""
+    """It starts, gives back its rights, connects, measures every kind, has its certificate renewed by
+    a process of its own and stops, under the filter.
+    """
     names = allowed()
     assert "socket" in names
     assert not names & {"capset", "setrlimit", "mount", "ptrace", "bpf"}
     with Coordinator() as coordinator:
+        coordinator.behaviour.certificate_life = timedelta(days=1)
         state = enrolled(tmp_path / "state", coordinator)
+        coordinator.behaviour.certificate_life = timedelta(days=14)
+        before = (state / "certificate.pem").read_bytes()
         (state / "probe.toml").write_text('allow_networks = ["127.0.0.0/8"]\n')
         near = {"host": "127.0.0.1", "port": coordinator.fleet_port, "interval_s": 0.5}
         checks = (
@@ -95,7 +101,12 @@ def test_the_probe_measures_within_the_filter_of_its_unit(tmp_path: Path) -> Non
                 preexec_fn=lambda: load(names),  # noqa: PLW1509  # the filter must hold for exec
             )
         try:
-            coordinator.wait(lambda seen: {row.check_no for row in seen.rows} >= {1, 2, 3, 4})
+            coordinator.wait(
+                lambda seen: (
+                    {row.check_no for row in seen.rows} >= {1, 2, 3, 4}
+                    and (state / "certificate.pem").read_bytes() != before
+                )
+            )
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0, (tmp_path / "log").read_text()

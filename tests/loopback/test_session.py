@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
 
 from probe.io import trust
@@ -241,6 +242,25 @@ async def test_a_certificate_past_half_its_life_is_renewed(
             while renewal_due(vantage):
                 await trio.lowlevel.checkpoint()
         assert len(coordinator.seen.hellos) == 1
+
+
+async def test_a_renewal_that_fails_says_why_and_ends_nothing(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """The words of the process that tried reach the log; the session goes on with what it has."""
+    coordinator.behaviour.certificate_life = timedelta(days=1)
+    vantage = Vantage(enrolled(tmp_path, coordinator))
+    (tmp_path / "csr.der").unlink()
+    with structlog.testing.capture_logs() as logs:
+        async with online(vantage):
+            with trio.fail_after(20):
+                while not any(entry["event"] == "certificate_not_renewed" for entry in logs):
+                    await trio.lowlevel.checkpoint()
+            vantage.add(range(5))
+            await seen(coordinator, lambda s: len(s.rows) == 5)
+    (told,) = [entry for entry in logs if entry["event"] == "certificate_not_renewed"]
+    assert "csr.der is missing" in told["cause"]
+    assert (coordinator.seen.renewals, len(coordinator.seen.hellos)) == (0, 1)
 
 
 def renewal_due(vantage: Vantage) -> bool:

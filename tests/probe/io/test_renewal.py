@@ -3,13 +3,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from probe.exits import Exit, ProbeError
 from probe.io import renewal, trust
@@ -30,16 +29,6 @@ def leaf(authority: Authority = OURS, *, key_pem: bytes = KEY_PEM, name: str = N
         server=False,
         life=dt.timedelta(days=14),
     )
-
-
-def successor(authority: Authority) -> Authority:
-    """A new authority whose certificate this one signed."""
-    made = Authority()
-    builder: Any = made._builder("CA", made.key.public_key(), dt.timedelta(days=99))
-    limits = x509.BasicConstraints(ca=True, path_length=0)
-    signed = builder.add_extension(limits, critical=True).sign(authority.key, hashes.SHA256())
-    made.certificate, made.pem = signed, signed.public_bytes(Encoding.PEM)
-    return made
 
 
 def enrolled(path: Path) -> StateDirectory:
@@ -131,7 +120,7 @@ def test_a_change_of_authority_is_usable_wherever_it_breaks_off(
 ) -> None:
     """A CA that the old one signed is taken; after a crash the pair on disk still fits."""
     enrolled(tmp_path)
-    state, following = FrailState(tmp_path, writes=writes), successor(OURS)
+    state, following = FrailState(tmp_path, writes=writes), OURS.successor()
     renewed = leaf(following)
     try:
         renewal.take(state, state.identity(), certificate_pem=renewed, ca_pem=following.pem)
