@@ -177,11 +177,11 @@ def test_no_module_is_dead() -> None:
 
 
 SEAMS = {
-    "grpc": ("probe.io.link", "probe.io.enrol", "coordinator.rpc", "proto.gen"),
+    "grpc": ("coordinator.rpc", "proto.gen"),
     "duckdb": ("coordinator.store", "analysis.store"),
     "icmplib": ("probe.io.icmpsocket",),
     "h11": ("probe.io.http",),
-    "h2": ("probe.io.http2wire",),
+    "h2": ("probe.io.http2wire", "probe.io.grpcwire"),
     "aiohttp": ("coordinator.web",),
 }
 """Which modules may touch a library: the one place where it could be exchanged."""

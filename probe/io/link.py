@@ -19,6 +19,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import trio
@@ -81,7 +82,9 @@ class Stream:
 
 
 @asynccontextmanager
-async def open_stream(endpoint: str, identity: Identity) -> AsyncIterator[Stream]:
+async def open_stream(
+    endpoint: str, identity: Identity, *, connect_s: float = CONNECT_S
+) -> AsyncIterator[Stream]:
     """Connect and open the session's stream; closed on the way out, whatever happened.
 
     What cannot be reached is told like any other ending: by an inbox that ends.
@@ -89,7 +92,9 @@ async def open_stream(endpoint: str, identity: Identity) -> AsyncIterator[Stream
     send_channel, inbox = trio.open_memory_channel[fleet_pb2.Down](INBOX_MAX)
     stream = Stream(inbox=inbox)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_carry, stream, send_channel, endpoint, identity)
+        nursery.start_soon(
+            partial(_carry, connect_s=connect_s), stream, send_channel, endpoint, identity
+        )
         try:
             yield stream
         finally:
@@ -102,14 +107,16 @@ async def _carry(
     inbox: trio.MemorySendChannel[fleet_pb2.Down],
     endpoint: str,
     identity: Identity,
+    *,
+    connect_s: float,
 ) -> None:
     """Everything of one connection; ends the inbox."""
     with inbox:
         try:
-            with trio.fail_after(CONNECT_S):
+            with trio.fail_after(connect_s):
                 wire = await _connect(endpoint, identity)
         except trio.TooSlowError:
-            stream.error = LinkError(f"UNAVAILABLE: {endpoint}: no answer in {CONNECT_S:g} s")
+            stream.error = LinkError(f"UNAVAILABLE: {endpoint}: no answer in {connect_s:g} s")
         except (OSError, ValueError, ProbeError, trio.BrokenResourceError) as error:
             stream.error = LinkError(f"UNAVAILABLE: {endpoint}: {words_of(error)}")
         else:
