@@ -156,9 +156,13 @@ def running(
     process = subprocess.Popen(words, cwd="/", stderr=subprocess.PIPE, env=environment)
     assert process.stderr is not None, "it was asked for"
     try:
+        said = b""
         for line in process.stderr:
+            said = line
             if b"event=started" in line:
                 break
+        else:
+            raise RuntimeError(f"the probe did not start: {said.decode(errors='replace').strip()}")
         took_s = time.perf_counter() - begun
         threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
         yield process, took_s
@@ -202,25 +206,29 @@ def measure(python: Path, *, seconds: float, runs: int) -> tuple[dict[str, Figur
                     starts.append(took_s)
             say(f"starts: {', '.join(f'{took_s:.3f} s' for took_s in starts)}")
             with running(python, state, store=store) as (process, _):
-                memory, cpu = _watch(process.pid, seconds=seconds)
+                memory, cpu = _watch(process, seconds=seconds)
         rows = coordinator.seen.rows
         counts = {
             "measured": sum(row.reason is None for row in rows),
             "not_run": sum(row.reason is not None for row in rows),
             "failed": sum(row.failure is not None for row in rows),
         }
+    if not counts["measured"]:
+        raise RuntimeError(f"what was watched was no connected probe: it reported {counts}")
     return {"start": over_rounds(starts, "s"), "idle_rss": memory, "idle_cpu": cpu}, counts
 
 
-def _watch(pid: int, *, seconds: float) -> tuple[Figure, Figure]:
+def _watch(process: subprocess.Popen[bytes], *, seconds: float) -> tuple[Figure, Figure]:
     """Memory and processor of an idle probe, in three parts of the time."""
     say(f"idle for {seconds:g} s")
     pause = threading.Event()
     pause.wait(SETTLE_S)
-    memory, cpu = [], []
+    memory, cpu, pid = [], [], process.pid
     for _ in range(3):
         begun, before = time.perf_counter(), cpu_s(pid)
         pause.wait(seconds / 3)
+        if process.poll() is not None:  # one that is gone takes no memory, and holds every floor
+            raise RuntimeError(f"the probe ended with code {process.returncode} while watched")
         memory.append(rss_mb(pid))
         cpu.append(100 * (cpu_s(pid) - before) / (time.perf_counter() - begun))
     return over_rounds(memory, "MB"), over_rounds(cpu, "%")
