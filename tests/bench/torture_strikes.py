@@ -150,6 +150,10 @@ class ProbeStriker(threading.Thread):
             group.start(self._seed, self._rate)
 
 
+COMMIT_WITHIN_S: Final = 20.0
+"""Without a commit in this time the stall finds none under way, which the bench then says."""
+
+
 @dataclass(slots=True)
 class Seen:
     """What the operator could see while the disk was in trouble."""
@@ -168,6 +172,7 @@ class DiskStriker:
         self._ground = ground
         self._coordinator = coordinator
         self._web = files.doors.web
+        self._times = files.times
         self.windows: list[
             tuple[int, int]
         ] = []  # wall, us: what happened in them is not the disk's usual
@@ -183,6 +188,7 @@ class DiskStriker:
 
     def stall(self, seconds: float, *, spare: bool) -> None:
         """A disk that does not answer for so long."""
+        self._await_commit()
         with self._trouble(spare, self.stalled) as seen:
             if self._ground.can_freeze:
                 thaw = self._ground.freeze(seconds)
@@ -190,6 +196,12 @@ class DiskStriker:
                 thaw.wait()
             else:
                 self._stop_writer(seconds)
+
+    def _await_commit(self) -> None:
+        """Wait until reports come again: after a trouble probes stay away for up to 10 s."""
+        before, end_s = self._times.stat().st_size, time.monotonic() + COMMIT_WITHIN_S
+        while self._times.stat().st_size == before and time.monotonic() < end_s:
+            time.sleep(0.05)
 
     def _stop_writer(self, seconds: float) -> None:
         process = self._coordinator.process
