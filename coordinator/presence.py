@@ -31,6 +31,10 @@ class Presence:
         before = self._seen.get(probe_id) or Seen(connected=True, seen_at_us=at_us)
         self._seen[probe_id] = replace(before, seen_at_us=at_us, **changes)
 
+    def greet(self, probe_id: str, *, at_us: int, **facts: Any) -> None:
+        """A session began: what an earlier process said of itself is nothing that this one says."""
+        self._seen[probe_id] = Seen(connected=True, seen_at_us=at_us, **facts)
+
     def leave(self, probe_id: str) -> None:
         """Its session ended."""
         if probe_id in self._seen:

@@ -60,7 +60,10 @@ def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
 def clock(facts: Facts) -> str:
     """The clock's offset with its bound."""
     offset, error = facts["clock_offset_us"], facts["clock_error_us"]
-    return "-" if offset is None else f"{offset / 1000:+.1f} ±{(error or 0) / 1000:.1f} ms"
+    if offset is None:
+        return "-"
+    bound = "" if error is None else f" ±{error / 1000:.1f}"
+    return f"{offset / 1000:+.1f}{bound} ms"
 
 
 def _or_dash(value: object) -> str:

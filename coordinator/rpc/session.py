@@ -122,10 +122,9 @@ class ProbeSession:
             raise WireError("hello comes exactly once")
         hello = self._hello = hello_from_wire(message)
         desk, probe_id = self._desk, self.probe.probe_id
-        desk.presence.note(
+        desk.presence.greet(
             probe_id,
             at_us=self.seen_at_us,
-            connected=True,
             version=hello.version,
             boot_id=hello.boot_id,
             plan_version=hello.plan_version,

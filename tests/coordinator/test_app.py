@@ -248,6 +248,10 @@ def test_the_list_shows_what_a_connected_probe_said(tmp_path: Path) -> None:
                 )
                 shown = [row[name] for name in figures]
                 assert shown == [6, 7, 8, 10, 11, 12, 13, -14, False, 15, 0.009, 0.016]
+            async with session(house.fleet, probe.channel()) as line:
+                await line.hello(boot_id="another", sent_at_us=wall_us())
+                (row,) = await house.operator.list_probes()
+                assert {row[name] for name in figures[1:] if name != "evicted_rows"} == {None}
 
     asyncio.run(scenario())
 

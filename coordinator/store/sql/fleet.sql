@@ -3,11 +3,17 @@ WITH declared AS (
     SELECT * FROM probes
     QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY recorded_at DESC, rowid DESC) = 1
 ),
-beats AS (  -- the newest whole, so that no figure of an earlier one shows as current
-    SELECT *
+newest AS (
+    SELECT probe_id, max(received_at) AS received_at
     FROM heartbeats
     WHERE received_at >= $since
-    QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY received_at DESC, rowid DESC) = 1
+    GROUP BY probe_id
+),
+beats AS (  -- the newest whole, so that no figure of an earlier one shows as current
+    SELECT heartbeats.*
+    FROM heartbeats
+    JOIN newest USING (probe_id, received_at)
+    QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY heartbeats.rowid DESC) = 1
 ),
 talks AS (
     SELECT

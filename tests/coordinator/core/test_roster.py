@@ -54,6 +54,7 @@ def test_a_line_has_every_figure_under_its_head() -> None:
         *("p0a1b2c3d4e5f", "fra-1", "connected", "4200000000", "DE", "5", "2", "9"),
         *("1.2", "ms", "-0.0", "±0.7", "ms"),
     ]
+    assert line(SPEAKING | {"clock_error_us": None}).endswith("  -0.0 ms")
     assert line(SILENT).split()[3:] == ["-"] * 7
     assert HEAD.index("CLOCK") == said.index("-0.0")
     assert max(len(HEAD), len(said)) <= 110
