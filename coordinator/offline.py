@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from coordinator.core.registry import FIGURES, Vantage
+from coordinator.core.registry import Vantage
 from coordinator.datadir import hold
 from coordinator.exits import CoordinatorError, Exit
-from coordinator.operations import Operations, ProbeFacts
+from coordinator.operations import Operations
+from coordinator.rpc.admin import facts_from_wire, facts_to_wire
 from coordinator.rpc.authority import AuthorityError, as_datetime, open_authority
 from coordinator.store.open import StoreOpenError
 from coordinator.store.registry import Registry, RegistryError
@@ -49,7 +50,9 @@ class Offline:
 
     async def list_probes(self) -> list[dict[str, Any]]:
         """Every probe as the command prints it; none of them is connected."""
-        return [_printed(facts) for facts in await self._operations.list_probes()]
+        return [
+            facts_from_wire(facts_to_wire(facts)) for facts in await self._operations.list_probes()
+        ]
 
     async def revoke(self, probe_id: str) -> str:
         """What was done, in a sentence."""
@@ -58,19 +61,3 @@ class Offline:
     async def quarantine(self, probe_id: str, *, lift: bool) -> str:
         """What was done, in a sentence."""
         return await self._operations.quarantine(probe_id, lift=lift)
-
-
-def _printed(facts: ProbeFacts) -> dict[str, Any]:
-    vantage = facts.probe.vantage
-    return {
-        "probe_id": facts.probe.probe_id,
-        "name": facts.probe.name,
-        "state": facts.state,
-        "asn": vantage.asn,
-        "country": vantage.country,
-        "provider": vantage.provider,
-        "labels": dict(vantage.labels),
-        "families": [],
-        "capabilities": [],
-        **dict.fromkeys(FIGURES),
-    }

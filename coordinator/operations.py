@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
+from coordinator.core.accepting import as_number, country
 from coordinator.core.accepting import name as accept_name
-from coordinator.core.reading import UnfitError
+from coordinator.core.reading import Accept, UnfitError
 from coordinator.core.registry import Probe, ProbeState, Seen, Vantage
 from coordinator.core.tokens import TTL_S_DEFAULT, TTL_S_MAX, Token
 from coordinator.store.registry import Registry, RegistryError
-
-_COUNTRY: Final = re.compile(r"[A-Z]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +87,21 @@ class Operations:
 def _check_vantage(name: str, vantage: Vantage) -> None:
     """Raises RegistryError naming the option, its value and the fix."""
     if name:
-        _check_name("--name", name)
-    if vantage.country is not None and not _COUNTRY.fullmatch(vantage.country):
-        raise RegistryError(f"--country is {vantage.country!r}; give two letters such as DE")
-    if vantage.asn is not None and not 1 <= vantage.asn <= 4_294_967_295:
-        raise RegistryError(f"--asn is {vantage.asn}; give a number from 1 to 4294967295")
-    if vantage.provider is not None:
-        _check_name("--provider", vantage.provider)
+        _check("--name", name, accept_name)
+    for option, value, accept in (
+        ("--country", vantage.country, country),
+        ("--asn", vantage.asn, as_number),
+        ("--provider", vantage.provider, accept_name),
+    ):
+        if value is not None:
+            _check(option, value, accept)
     for key, value in vantage.labels.items():
-        _check_name("--label", key)
-        _check_name("--label", value)
+        _check("--label", key, accept_name)
+        _check("--label", value, accept_name)
 
 
-def _check_name(option: str, value: str) -> None:
+def _check(option: str, value: object, accept: Accept) -> None:
     try:
-        accept_name(value)
+        accept(value)
     except UnfitError as error:
         raise RegistryError(f"{option} is {value!r}; {error}") from error

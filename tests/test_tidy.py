@@ -181,7 +181,7 @@ SEAMS = {
     "duckdb": ("coordinator.store", "analysis.store"),
     "icmplib": ("probe.io.icmpsocket",),
     "h11": ("probe.io.http",),
-    "h2": ("probe.io.http2wire", "probe.io.grpcwire"),
+    "h2": ("probe.io.http2wire", "probe.io.grpcwire", "probe.io.h2client"),
     "aiohttp": ("coordinator.web",),
 }
 """Which modules may touch a library: the one place where it could be exchanged."""

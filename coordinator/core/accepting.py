@@ -126,6 +126,13 @@ def literal(value: object) -> str:
     raise UnfitError("give an address such as 198.51.100.7 or 2001:db8::7")
 
 
+def as_number(value: object) -> int:
+    """The number of an AS."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4_294_967_295:
+        return value
+    raise UnfitError("give the number of an AS, 1 to 4294967295")
+
+
 def country(value: object) -> str:
     """ISO 3166-1 alpha-2."""
     if isinstance(value, str) and re.fullmatch(r"[A-Z]{2}", value):

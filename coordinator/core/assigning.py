@@ -71,15 +71,27 @@ def allot(config: Config, candidates: Iterable[Candidate]) -> Allotment:
     }
     placed = Allotment(chosen=chosen)
     ceiling = config.limits.fleet_per_target_per_minute
-    wishes = {one.probe_id: services_of(one, config, placed) for one in ranked}
+    wishes = [(one.probe_id, services_of(one, config, placed)) for one in ranked]
     spared = {}
-    for host in {component.url.host for component in config.components()}:
-        asking = [one.probe_id for one in ranked if _asks(config, host, wishes[one.probe_id])]
+    for host, services in _services_by_host(config).items():
         load = requests_per_minute(config, host)
+        asking = [
+            probe_id
+            for probe_id, wish in wishes
+            if wish is None or ANCHOR_SERVICE in services or not services.isdisjoint(wish)
+        ]
         beyond = asking[int(ceiling // load) :] if load else ()
         if beyond:
             spared[host] = frozenset(beyond)
     return Allotment(chosen=chosen, spared=spared)
+
+
+def _services_by_host(config: Config) -> dict[str, set[str]]:
+    """Which services lead to each host; anchors, which every probe measures, are one of their own."""
+    hosts: dict[str, set[str]] = {}
+    for component in config.components():
+        hosts.setdefault(component.url.host, set()).add(component.service)
+    return hosts
 
 
 def _places(probes: int, ranked: Iterable[Candidate]) -> frozenset[str]:
@@ -93,12 +105,13 @@ def rank(candidates: Iterable[Candidate]) -> list[Candidate]:
     Whoever leaves, nobody who had one of the first n places loses it.
     """
     met: Counter[tuple[int, int | None]] = Counter()
-    ranked = []
-    for one in sorted(candidates, key=lambda c: (_standing(c), _weight(c.probe_id), c.probe_id)):
-        network = (_standing(one), one.vantage.asn)
-        ranked.append((_standing(one), met[network], _weight(one.probe_id), one.probe_id, one))
+    placed = []
+    weighed = [(_standing(one), _weight(one.probe_id), one.probe_id, one) for one in candidates]
+    for standing, weight, probe_id, one in sorted(weighed, key=lambda entry: entry[:3]):
+        network = (standing, one.vantage.asn)
+        placed.append((standing, met[network], weight, probe_id, one))
         met[network] += 1
-    return [one for *_, one in sorted(ranked, key=lambda entry: entry[:4])]
+    return [one for *_, one in sorted(placed, key=lambda entry: entry[:4])]
 
 
 def _standing(candidate: Candidate) -> int:
@@ -155,12 +168,3 @@ def _load(component: Component) -> float:
         if asked.kind is not Kind.DNS and not asked.only_triggered
     )
     return each * 60 / component.interval_s
-
-
-def _asks(config: Config, host: str, services: frozenset[str] | None) -> bool:
-    """Would a probe with these services measure something of this host?"""
-    return any(
-        services is None or component.service in services | {ANCHOR_SERVICE}
-        for component in config.components()
-        if component.url.host == host
-    )

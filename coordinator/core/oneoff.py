@@ -26,6 +26,16 @@ MINUTE_US: Final = 60 * 1_000_000
 FILE: Final = "soundings measure"
 """Stands where a finding names its file."""
 
+_OPTIONS: Final = {
+    "url": "URL",
+    "kinds": "--kinds",
+    "families": "--family",
+    "asns": "--asn",
+    "countries": "--country",
+    "labels": "--label",
+}
+"""What the command calls the keys of a configuration that a request can get wrong."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -81,9 +91,8 @@ def _name(url: str, token: str) -> str:
 
 def _said(finding: str) -> str:
     """A finding in the words of the command instead of the file's."""
-    text = finding.removeprefix(f"{FILE}: ")
-    text = re.sub(r"^service\[measure\]\.component\[[^\]]*\]\.", "", text)
-    return "--" + re.sub(r"^group\[asked\]\.", "", text)
+    key, _, rest = finding.removeprefix(f"{FILE}: ").partition(" ")
+    return f"{_OPTIONS[key.rpartition('.')[2]]} {rest}"
 
 
 def definitions_of(config: Config, known: Mapping[str, int]) -> tuple[Definition, ...]:

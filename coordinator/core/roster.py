@@ -8,19 +8,21 @@ from typing import Any, Final
 Facts = Mapping[str, Any]
 """A probe as the operator's door gives it; None = it did not say."""
 
+NAME_CHARS: Final = 12
+
 HEAD: Final = (
-    f"{'PROBE':<14} {'NAME':<16} {'STATE':<11} {'ASN':>10} {'IN':<2} {'SPOOL':>6} {'EVICTED':>7} "
-    f"{'BUSY':>5} {'LATE':>7}  CLOCK"
+    f"{'PROBE':<14} {'NAME':<12} {'STATE':<11} {'ASN':>10} {'IN':<2} {'SPOOL':>5} {'EVICTED':>7} "
+    f"{'BUSY':>5} {'LATE':>9}  CLOCK"
 )
 
 
 def line(facts: Facts) -> str:
     """One probe in 100 characters. SPOOL and EVICTED are rows, BUSY slots that it gave up."""
     return (
-        f"{facts['probe_id']:<14} {facts['name']:<16} {facts['state']:<11} "
-        f"{_or_dash(facts['asn']):>10} {facts['country'] or '-':<2} "
-        f"{_or_dash(facts['spool_rows']):>6} {_or_dash(facts['evicted_rows']):>7} "
-        f"{_or_dash(facts['overloaded_slots']):>5} {_ms(facts['lateness_us_p99']):>7}  "
+        f"{facts['probe_id']:<14} {_cut(facts['name']):<12} {facts['state']:<11} "
+        f"{facts['asn'] or '-':>10} {facts['country'] or '-':<2} "
+        f"{_count(facts['spool_rows']):>5} {_count(facts['evicted_rows']):>7} "
+        f"{_count(facts['overloaded_slots']):>5} {_ms(facts['lateness_us_p99']):>9}  "
         f"{clock(facts)}"
     )
 
@@ -66,8 +68,18 @@ def clock(facts: Facts) -> str:
     return f"{offset / 1000:+.1f}{bound} ms"
 
 
-def _or_dash(value: object) -> str:
-    return "-" if value is None else str(value)
+def _cut(name: str) -> str:
+    """A name in its column; `--json` has it whole."""
+    return name if len(name) <= NAME_CHARS else f"{name[: NAME_CHARS - 1]}…"
+
+
+def _count(value: int | None) -> str:
+    """At most five characters: 9999, 12k, 3456k, 78M."""
+    if value is None:
+        return "-"
+    if value < 10_000:
+        return str(value)
+    return f"{value // 1_000}k" if value < 10_000_000 else f"{value // 1_000_000}M"
 
 
 def _said(value: object, form: str = "{}") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from coordinator.core.accepting import (
+    as_number,
     country,
     door,
     door_or_none,
@@ -78,7 +79,7 @@ GROUP_KEYS: Final = (
     Key("name", name),
     Key("services", list_of(name, at_least=1)),
     Key("labels", labels, {}),
-    Key("asns", list_of(whole(1, 4_294_967_295, "AS number")), ()),
+    Key("asns", list_of(as_number), ()),
     Key("countries", list_of(country), ()),
     Key("families", list_of(family), ()),
     Key("capabilities", list_of(one_of(CAPABILITIES)), ()),

@@ -49,7 +49,7 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
         """Every probe with what it last said."""
         del request, context
         facts = await self._operations.list_probes()
-        return admin_pb2.ListProbesReply(probes=[_row(fact) for fact in facts])
+        return admin_pb2.ListProbesReply(probes=[facts_to_wire(fact) for fact in facts])
 
     async def Revoke(self, request: admin_pb2.ProbeRef, context: Any) -> admin_pb2.AdminReply:  # noqa: N802  # the name of the call on the wire
         """Refuse a probe from now on and end its session."""
@@ -121,7 +121,8 @@ def vantage_to_wire(vantage: Vantage) -> admin_pb2.Vantage:
     )
 
 
-def _row(facts: ProbeFacts) -> admin_pb2.ProbeRow:
+def facts_to_wire(facts: ProbeFacts) -> admin_pb2.ProbeRow:
+    """A probe with what it last said; what it did not say is not set."""
     probe, seen = facts.probe, facts.seen
     row = admin_pb2.ProbeRow(
         probe_id=probe.probe_id,

@@ -92,6 +92,7 @@ class Plans:
         """Another configuration is in force."""
         self._catalogue = catalogue
         self._issued.clear()
+        self._allotted.clear()
         self._allot()
 
     # --- who measures what ------------------------------------------------------------------------
@@ -117,9 +118,13 @@ class Plans:
         """Decide over the whole fleet; True when anything is decided otherwise than before."""
         assert self._catalogue is not None, "start() comes first"
         before = self._allotment
-        candidates = [self._fleet.candidate(probe) for probe in self._fleet.probes()]
-        self._allotted = {one.probe_id: one for one in candidates}
-        self._allotment = allot(self._catalogue.config, candidates)
+        candidates = {
+            probe.probe_id: self._fleet.candidate(probe) for probe in self._fleet.probes()
+        }
+        if candidates == self._allotted:
+            return False
+        self._allotted = candidates
+        self._allotment = allot(self._catalogue.config, candidates.values())
         self._current.clear()
         for host in self._allotment.spared.keys() - before.spared.keys():
             self._log.warning(

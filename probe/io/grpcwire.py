@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
@@ -30,7 +28,8 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
+
+from probe.io.h2client import client_connection, error_name, text_of
 
 MESSAGE_BYTES_MAX: Final = 8 << 20
 """The largest message taken: a plan of 20,000 checks is 3 MiB."""
@@ -95,7 +94,9 @@ class GrpcCall:
     )
 
     def __init__(self, path: str, *, authority: str, user_agent: str) -> None:
-        self._connection = _connection()
+        self._connection = client_connection(
+            window_bytes=_WINDOW_BYTES, headers_bytes_max=_HEADERS_BYTES_MAX
+        )
         self._buffer = bytearray()  # of frames
         self._body = bytearray()  # of messages
         self._waiting: deque[memoryview] = deque()
@@ -196,7 +197,7 @@ class GrpcCall:
         last_stream = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
         code = int.from_bytes(payload[4:8], "big")
         why = payload[8:].decode("utf-8", "replace")
-        self._parting = _short(f"GOAWAY {_error_name(code)} {why}".rstrip())
+        self._parting = _short(f"GOAWAY {error_name(code)} {why}".rstrip())
         if last_stream < _STREAM:
             self._end(Status("UNAVAILABLE", self._parting))
 
@@ -212,12 +213,12 @@ class GrpcCall:
             case StreamReset():
                 number = int(event.error_code or 0)
                 code = _OF_RESET.get(number, "INTERNAL")
-                self._end(Status(code, f"RST_STREAM {_error_name(number)}"))
+                self._end(Status(code, f"RST_STREAM {error_name(number)}"))
             case _:
                 pass
 
     def _read_headers(self, headers: Iterable[tuple[str | bytes, str | bytes]]) -> None:
-        named = {_text(name): _text(value) for name, value in headers}
+        named = {text_of(name): text_of(value) for name, value in headers}
         number = named.get("grpc-status")
         if number is not None:
             known = number.isdecimal() and int(number) < len(_CODES)
@@ -255,23 +256,6 @@ class GrpcCall:
             self._waiting.clear()
 
 
-def _connection() -> H2Connection:
-    connection = H2Connection(H2Configuration(client_side=True, header_encoding=None))
-    connection.local_settings = Settings(
-        client=True,
-        initial_values={
-            SettingCodes.ENABLE_PUSH: 0,
-            SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW_BYTES,
-            SettingCodes.MAX_HEADER_LIST_SIZE: _HEADERS_BYTES_MAX,
-        },
-    )
-    return connection
-
-
-def _text(word: str | bytes) -> str:
-    return word.decode("latin-1") if isinstance(word, bytes) else word
-
-
 def _is_grpc(headers: Mapping[str, str]) -> bool:
     kind = headers.get("content-type", "")
     return headers[":status"] == "200" and kind.startswith("application/grpc")
@@ -280,8 +264,3 @@ def _is_grpc(headers: Mapping[str, str]) -> bool:
 def _short(text: str) -> str:
     """A peer's words for our log: one line, not at length."""
     return "".join(char if char.isprintable() else " " for char in text[:_TEXT_MAX])
-
-
-def _error_name(code: int) -> str:
-    """The name of RFC 9113 section 7, or the number where it has none."""
-    return ErrorCodes(code).name if code in ErrorCodes._value2member_map_ else f"error {code}"

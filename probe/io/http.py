@@ -35,6 +35,7 @@ from probe.core.outcome import Outcome, not_run
 from probe.core.pages import page_of
 from probe.core.redirect import leads_on, way_on
 from probe.io.box import Toolbox
+from probe.io.http2wire import Http2Exchange
 from probe.io.httpwire import Exchange, MalformedError
 from probe.io.reach import Reached, draft_of, reach
 from probe.io.stream import Instant, StepError, elapsed_between, instant_now
@@ -145,9 +146,6 @@ def _exchange(check: Check, box: Toolbox, session: _Session, draft: Draft) -> _E
     request = _request(check, box)
     agreed = session.alpn if isinstance(session, TlsStream) else None
     if agreed == ALPN["2"]:
-        # A probe that is never asked for HTTP/2 shall not pay the memory of its library.
-        from probe.io.http2wire import Http2Exchange  # noqa: PLC0415 - see above
-
         return Http2Exchange(request, scheme=scheme_of(check), cap_bytes=check.body_cap_bytes)
     if check.use_tls and "1.1" not in check.http_versions:
         draft.fail(Operation.TLS, _NO_VERSION)

@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
@@ -26,9 +24,9 @@ from h2.events import (
     StreamReset,
 )
 from h2.exceptions import InvalidBodyLengthError, ProtocolError
-from h2.settings import SettingCodes, Settings
 
 from probe.core.httpfacts import METHODS, Reply, Request
+from probe.io.h2client import client_connection, error_name, text_of
 from probe.io.httpwire import (
     BODY_CAP_BYTES_MAX,
     HEAD_BYTES_MAX,
@@ -78,7 +76,9 @@ class Http2Exchange:
         if request.method not in METHODS:
             raise ValueError(f"method {request.method!r} is not one of {', '.join(METHODS)}")
         self._cap_bytes = max(0, min(cap_bytes, BODY_CAP_BYTES_MAX))
-        self._connection = _connection(self._window_bytes())
+        self._connection = client_connection(
+            window_bytes=self._window_bytes(), headers_bytes_max=HEAD_BYTES_MAX
+        )
         self._buffer = bytearray()
         self._frames = 0
         self._informational = 0
@@ -214,7 +214,7 @@ class Http2Exchange:
         code = int.from_bytes(payload[4:8], "big")
         if code == ErrorCodes.NO_ERROR and last_stream >= _OUR_STREAM:
             return True
-        self._cut_by = f"GOAWAY {_error_name(code)}"
+        self._cut_by = f"GOAWAY {error_name(code)}"
         return False
 
     def _heed(self, event: Event) -> bool:
@@ -233,12 +233,12 @@ class Http2Exchange:
         elif isinstance(event, StreamEnded):
             return self._end()
         elif isinstance(event, StreamReset):
-            self._cut_by = f"RST_STREAM {_error_name(event.error_code)}"
+            self._cut_by = f"RST_STREAM {error_name(event.error_code)}"
             return False
         return True
 
     def _keep_head(self, event: ResponseReceived) -> None:
-        named = [(_text(name), _text(value)) for name, value in event.headers]
+        named = [(text_of(name), text_of(value)) for name, value in event.headers]
         status = dict(named).get(":status", "")
         if not (len(status) == 3 and status.isascii() and status.isdigit()):
             raise MalformedError(f"status {status[:_QUOTED_BYTES]!r} is no number of three digits")
@@ -256,35 +256,12 @@ class Http2Exchange:
         return len(self._body) > self._cap_bytes
 
 
-def _connection(window_bytes: int) -> H2Connection:
-    connection = H2Connection(H2Configuration(client_side=True, header_encoding=None))
-    connection.local_settings = Settings(
-        client=True,
-        initial_values={
-            SettingCodes.ENABLE_PUSH: 0,
-            SettingCodes.INITIAL_WINDOW_SIZE: window_bytes,
-            SettingCodes.MAX_HEADER_LIST_SIZE: HEAD_BYTES_MAX,
-        },
-    )
-    return connection
-
-
 def _content_of(data_frame: bytes) -> bytes:
     """What a DATA frame carries, without its padding (RFC 9113 6.1)."""
     payload = data_frame[_HEAD_BYTES:]
     return payload[1 : len(payload) - payload[0]] if data_frame[4] & _PADDED else payload
 
 
-def _text(word: str | bytes) -> str:
-    return word.decode("latin-1") if isinstance(word, bytes) else word
-
-
 def _words(error: ProtocolError) -> str:
     """What h2 complains of; it may quote the peer at length."""
     return (str(error) or type(error).__name__)[:WORDS_CHARS_MAX]
-
-
-def _error_name(code: int | None) -> str:
-    """The name of RFC 9113 section 7, or the number where it has none."""
-    known = {int(error): error.name for error in ErrorCodes}
-    return known.get(code or 0, f"error {code}")

@@ -39,6 +39,7 @@ remembered = false
 confirm_after_s = []
 [limits]
 queue_mib = 64
+fleet_per_target_per_minute = 1000000  # every probe is to measure every target
 """
 
 

@@ -26,9 +26,10 @@ from tests.bench.contract import Bench, over_rounds, percentile, say
 from tests.bench.machine import Busy, describe
 from tests.bench.torture_check import Findings, check
 from tests.bench.torture_facts import read_ledger, read_log
-from tests.bench.torture_fleet import Files, a_target, lay_out, probe_id_of, wait_until
+from tests.bench.torture_fleet import Files, lay_out, probe_id_of, wait_until
 from tests.bench.torture_ground import Ground, GroundError, go_inside, lay
 from tests.bench.torture_strikes import CoordinatorStriker, DiskStriker, Group, ProbeStriker
+from tests.fakes.sound import a_target
 
 STARTED_S: Final = 30.0
 DRAIN_S: Final = 90.0

@@ -8,12 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Final
 
 from probe.io.state import Endpoint, StateDirectory
@@ -80,29 +77,6 @@ class Files:
     doors: Doors
     states: list[Path] = field(default_factory=list)
     real: list[Path] = field(default_factory=list)
-
-
-class Sound(BaseHTTPRequestHandler):
-    """Answers every GET with a word."""
-
-    def do_GET(self) -> None:  # the name that http.server calls
-        """One word."""
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"sound")
-
-    def log_message(self, *_: object) -> None:
-        """Nothing to print."""
-
-
-@contextmanager
-def a_target() -> Iterator[int]:
-    """The port of something to measure."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Sound) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
 
 
 def free_port(chance: random.Random) -> int:

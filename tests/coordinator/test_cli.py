@@ -136,8 +136,8 @@ def test_tokens_and_probes_without_a_running_coordinator(
 
 
 WRONG = {
-    "--country": ("deu", "--country is 'deu'; give two letters such as DE"),
-    "--asn": ("0", "--asn is 0; give a number from 1 to 4294967295"),
+    "--country": ("deu", "--country is 'deu'; give two capital letters such as DE"),
+    "--asn": ("0", "--asn is 0; give the number of an AS"),
     "--provider": ("A B", "--provider is 'A B'; use 1 to 63 of a-z 0-9"),
     "--name": ("A", "--name is 'A'; use 1 to 63"),
     "--label": ("tier=A", "--label is 'A'; use 1 to 63"),

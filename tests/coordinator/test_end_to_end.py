@@ -6,15 +6,14 @@ import asyncio
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.coordinators import CONFIG, House, a_coordinator
+from tests.fakes.sound import a_target
 
 LIVE = """
 [judging]
@@ -35,29 +34,11 @@ expect_body = "sound"
 """
 
 
-class Sound(BaseHTTPRequestHandler):
-    """Answers every GET with a word."""
-
-    def do_GET(self) -> None:  # the name that http.server calls
-        """One word."""
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"sound")
-
-    def log_message(self, *_: object) -> None:
-        """A test prints nothing."""
-
-
 @pytest.fixture
 def port() -> Iterator[int]:
     """The port of a web server on loopback."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Sound) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with a_target() as port:
+        yield port
 
 
 def soundings(*arguments: str) -> list[str]:

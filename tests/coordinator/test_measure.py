@@ -12,11 +12,11 @@ import pytest
 
 from coordinator.measure_cli import main
 from proto.codec import plan_from_wire
-from tests.coordinator.test_end_to_end import Sound, enrolled, measuring, port, soundings
+from tests.coordinator.test_end_to_end import enrolled, measuring, port, soundings
 from tests.fakes.coordinators import House, a_coordinator
 from tests.fakes.fleet_client import session
 
-__all__ = ["Sound", "port"]
+__all__ = ["port"]
 
 
 async def run(*arguments: str) -> subprocess.CompletedProcess[str]:

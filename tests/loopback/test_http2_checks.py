@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,10 +225,3 @@ async def test_redirect_from_http2_to_plain_http(authority: Authority) -> None:
             check = h2_check(server.port, follow_redirects=1)
             row = (await ask(check, ca_file=str(authority.ca_file))).result
     assert (row.failure, row.http_version, row.body_bytes) == (None, "1.1", 3)
-
-
-def test_only_a_check_over_http2_pays_for_its_library() -> None:
-    """A probe that is never asked for HTTP/2 does not import h2."""
-    code = "import sys, probe.toolbox; sys.exit('h2' in sys.modules)"
-    root = Path(__file__).resolve().parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -54,20 +54,22 @@ def test_a_request_names_kinds_and_families() -> None:
 @pytest.mark.parametrize(
     ("request_", "text"),
     [
-        (Request(url="ftp://x"), '--url is "ftp://x"; give a URL such as'),
+        (Request(url="ftp://x"), 'URL is "ftp://x"; give a URL such as'),
         (Request(url=URL, kinds=("smtp",)), '--kinds is ["smtp"]; use one of'),
-        (Request(url=URL, families=(5,)), "--families is [5]; use 4, 6 or both"),
-        (Request(url=URL, countries=("de",)), '--countries is ["de"]; give two capital letters'),
+        (Request(url=URL, families=(5,)), "--family is [5]; use 4, 6 or both"),
+        (Request(url=URL, countries=("de",)), '--country is ["de"]; give two capital letters'),
         (Request(url=URL, probes=0), "--from is 0; give 1 to 500"),
         (Request(url=URL, probes=501), "--from is 501; give 1 to 500"),
-        (Request(url=""), '--url is ""; give a URL'),
+        (Request(url=URL, asns=(0,)), "--asn is [0]; give the number of an AS"),
+        (Request(url=URL, labels={"A": "b"}), '--label is {"A": "b"}; use 1 to 63'),
+        (Request(url=""), 'URL is ""; give a URL'),
     ],
 )
 def test_a_bad_request_is_explained_in_the_words_of_the_command(
     request_: Request, text: str
 ) -> None:
     """The option, its value and the fix, whatever the reader of files would call it."""
-    with pytest.raises(RequestRefusedError, match=r"^--") as caught:
+    with pytest.raises(RequestRefusedError, match=" is ") as caught:
         config_of(request_, token="t")
     assert str(caught.value).startswith(text)
 

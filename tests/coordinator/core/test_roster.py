@@ -57,7 +57,17 @@ def test_a_line_has_every_figure_under_its_head() -> None:
     assert line(SPEAKING | {"clock_error_us": None}).endswith("  -0.0 ms")
     assert line(SILENT).split()[3:] == ["-"] * 7
     assert HEAD.index("CLOCK") == said.index("-0.0")
-    assert max(len(HEAD), len(said)) <= 110
+    crowded = dict.fromkeys(("spool_rows", "evicted_rows", "overloaded_slots"), 9_999_999)
+    late = {
+        "lateness_us_p99": 99_999_000,
+        "clock_offset_us": -99_000,
+        "name": "a-name-that-is-long",
+    }
+    most = line(SPEAKING | crowded | late)
+    assert "a-name-that… " in most
+    assert most.split().count("9999k") == 3
+    assert " 12M " in line(SPEAKING | {"evicted_rows": 12_345_678})
+    assert max(len(HEAD), len(said), len(most)) <= 100
 
 
 def test_a_probe_in_full_says_what_each_figure_means() -> None:
