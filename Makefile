@@ -8,7 +8,7 @@ FUZZ ?= dns --seconds 60
 BENCH ?=
 TORTURE ?=
 
-.PHONY: setup demo test fuzz check bench-probe bench-footprint bench-ingest torture wheel lock proto clean
+.PHONY: setup demo test fuzz check bench-probe bench-footprint bench-ingest torture wheel lock proto release-proto clean
 
 setup: $(VENV)/.ready
 
@@ -33,6 +33,8 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_proto.py --check
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against proto/released.binpb
 
 # Ten minutes; BENCH="--quick" tries everything once. How to read it: docs/benchmarks.md.
 bench-probe: setup
@@ -60,6 +62,10 @@ lock:
 
 proto: setup
 	$(BIN)/python scripts/generate_proto.py
+
+# Only when a contract is released: from then on `make check` refuses what breaks who speaks it.
+release-proto: setup
+	$(BIN)/buf build --exclude-source-info -o proto/released.binpb
 
 clean:
 	rm -rf $(VENV) out data

@@ -21,7 +21,7 @@ from proto.gen import admin_pb2, admin_pb2_grpc
 from proto.model import SoundingsError
 
 
-class AdminDoor(admin_pb2_grpc.AdminServicer):
+class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
     """The servicer of the unix socket."""
 
     def __init__(self, operations: Operations, tracing: Tracing, measuring: Measuring) -> None:
@@ -31,7 +31,7 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
 
     async def CreateToken(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.CreateTokenRequest, context: Any
-    ) -> admin_pb2.CreateTokenReply:
+    ) -> admin_pb2.CreateTokenResponse:
         """A new token; its text is in the reply and nowhere else."""
         try:
             text, token = await self._operations.create_token(
@@ -39,37 +39,39 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
             )
         except SoundingsError as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        return admin_pb2.CreateTokenReply(
+        return admin_pb2.CreateTokenResponse(
             token=text, name=token.name, expires_at_us=token.expires_at_us
         )
 
     async def ListProbes(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.ListProbesRequest, context: Any
-    ) -> admin_pb2.ListProbesReply:
+    ) -> admin_pb2.ListProbesResponse:
         """Every probe with what it last said."""
         del request, context
         facts = await self._operations.list_probes()
-        return admin_pb2.ListProbesReply(probes=[facts_to_wire(fact) for fact in facts])
+        return admin_pb2.ListProbesResponse(probes=[facts_to_wire(fact) for fact in facts])
 
-    async def Revoke(self, request: admin_pb2.ProbeRef, context: Any) -> admin_pb2.AdminReply:  # noqa: N802  # the name of the call on the wire
+    async def Revoke(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.RevokeRequest, context: Any
+    ) -> admin_pb2.RevokeResponse:
         """Refuse a probe from now on and end its session."""
         try:
             text = await self._operations.revoke(request.probe_id)
         except RegistryError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        return admin_pb2.AdminReply(text=text)
+        return admin_pb2.RevokeResponse(text=text)
 
     async def Quarantine(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.QuarantineRequest, context: Any
-    ) -> admin_pb2.AdminReply:
+    ) -> admin_pb2.QuarantineResponse:
         """Lower a probe's weight, or lift that."""
         try:
             text = await self._operations.quarantine(request.probe_id, lift=request.lift)
         except RegistryError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        return admin_pb2.AdminReply(text=text)
+        return admin_pb2.QuarantineResponse(text=text)
 
-    async def Trace(self, request: admin_pb2.TraceRequest, context: Any) -> admin_pb2.AdminReply:  # noqa: N802  # the name of the call on the wire
+    async def Trace(self, request: admin_pb2.TraceRequest, context: Any) -> admin_pb2.TraceResponse:  # noqa: N802  # the name of the call on the wire
         """Ask connected probes for a trace now."""
         try:
             text = self._tracing.request(
@@ -77,11 +79,11 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
             )
         except TraceRefusedError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        return admin_pb2.AdminReply(text=text)
+        return admin_pb2.TraceResponse(text=text)
 
     async def Measure(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.MeasureRequest, context: Any
-    ) -> AsyncIterator[admin_pb2.MeasureReply]:
+    ) -> AsyncIterator[admin_pb2.MeasureResponse]:
         """Have probes measure a URL once, and hand on their rows as they come."""
         asked = Request(
             url=request.url,

@@ -119,27 +119,27 @@ def bind(
     return Address(address.name, port)
 
 
-async def serve_fleet(door: fleet_pb2_grpc.FleetServicer) -> Server:
+async def serve_fleet(door: fleet_pb2_grpc.FleetServiceServicer) -> Server:
     """The server of the fleet door, with gRPC's own health service beside it."""
     server = grpc.aio.server(options=FLEET_OPTIONS)
-    fleet_pb2_grpc.add_FleetServicer_to_server(door, server)
+    fleet_pb2_grpc.add_FleetServiceServicer_to_server(door, server)
     healthy = health.aio.HealthServicer()
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     return server
 
 
-def serve_enrolment(door: enrolment_pb2_grpc.EnrolmentServicer) -> Server:
+def serve_enrolment(door: enrolment_pb2_grpc.EnrolmentServiceServicer) -> Server:
     """The server of the enrolment door."""
     server = grpc.aio.server(options=ENROL_OPTIONS, maximum_concurrent_rpcs=ENROL_CALLS_MAX)
-    enrolment_pb2_grpc.add_EnrolmentServicer_to_server(door, server)
+    enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(door, server)
     return server
 
 
-def serve_admin(door: admin_pb2_grpc.AdminServicer) -> Server:
+def serve_admin(door: admin_pb2_grpc.AdminServiceServicer) -> Server:
     """The server of the operator's socket."""
     server = grpc.aio.server()
-    admin_pb2_grpc.add_AdminServicer_to_server(door, server)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(door, server)
     return server
 
 

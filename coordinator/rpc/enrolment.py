@@ -24,7 +24,7 @@ CSR_BYTES_MAX: Final = 4096
 """A P-256 request has 300 bytes."""
 
 
-class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServicer):
+class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
     """The servicer of the port that asks for no client certificate.
 
     `welcome` is awaited with every probe that is new, before it is told: its rows must find it.
@@ -49,7 +49,7 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServicer):
 
     async def Enrol(  # noqa: N802  # the name of the call on the wire
         self, request: enrolment_pb2.EnrolRequest, context: Any
-    ) -> enrolment_pb2.EnrolReply:
+    ) -> enrolment_pb2.EnrolResponse:
         """A one-use token and a CSR for a certificate."""
         await self._slow_guessing(context)
         try:
@@ -76,11 +76,17 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServicer):
             version=request.version,
             peer=context.peer(),
         )
-        return self._reply(answer.probe_id, request.csr_der)
+        return enrolment_pb2.EnrolResponse(
+            probe_id=answer.probe_id,
+            certificate_pem=self._certificate(answer.probe_id, request.csr_der),
+            ca_pem=self._authority.certificate_pem,
+            fleet_endpoints=self._fleet_endpoints(),
+            sent_at_us=self._wall(),
+        )
 
     async def Recover(  # noqa: N802  # the name of the call on the wire
         self, request: enrolment_pb2.RecoverRequest, context: Any
-    ) -> enrolment_pb2.EnrolReply:
+    ) -> enrolment_pb2.RecoverResponse:
         """A certificate for a probe that proves the key of its expired one."""
         await self._slow_guessing(context)
         try:
@@ -98,23 +104,19 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServicer):
         if refusal is not None:
             await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
         self._log.info("certificate recovered", probe_id=probe_id, peer=context.peer())
-        return self._reply(probe_id, request.csr_der)
+        return enrolment_pb2.RecoverResponse(
+            certificate_pem=self._certificate(probe_id, request.csr_der),
+            ca_pem=self._authority.certificate_pem,
+        )
 
     def _check_csr(self, csr_der: bytes) -> None:
         if len(csr_der) > CSR_BYTES_MAX:
             raise AuthorityError(f"the CSR is longer than {CSR_BYTES_MAX} bytes")
         self._authority.check_csr(csr_der)
 
-    def _reply(self, probe_id: str, csr_der: bytes) -> enrolment_pb2.EnrolReply:
-        now_us = self._wall()
-        certificate = self._authority.issue_probe(csr_der, probe_id, now=as_datetime(now_us))
-        return enrolment_pb2.EnrolReply(
-            probe_id=probe_id,
-            certificate_pem=certificate.public_bytes(Encoding.PEM),
-            ca_pem=self._authority.certificate_pem,
-            fleet_endpoints=self._fleet_endpoints(),
-            sent_at_us=now_us,
-        )
+    def _certificate(self, probe_id: str, csr_der: bytes) -> bytes:
+        certificate = self._authority.issue_probe(csr_der, probe_id, now=as_datetime(self._wall()))
+        return certificate.public_bytes(Encoding.PEM)
 
     async def _slow_guessing(self, context: Any) -> None:
         minute_ago_us = self._wall() - 60_000_000

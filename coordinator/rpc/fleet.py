@@ -35,7 +35,7 @@ CUT_AFTER_S: Final = 1.0
 """How long a session that must end may take to say so before it is cut."""
 
 
-class FleetDoor(fleet_pb2_grpc.FleetServicer):
+class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
     """The servicer of the mutually authenticated port."""
 
     def __init__(
@@ -88,7 +88,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServicer):
             reader.cancel()
             self._leave(session)
 
-    async def Renew(self, request: fleet_pb2.RenewRequest, context: Any) -> fleet_pb2.RenewReply:  # noqa: N802
+    async def Renew(self, request: fleet_pb2.RenewRequest, context: Any) -> fleet_pb2.RenewResponse:  # noqa: N802
         """A new certificate for the same identity."""
         probe = await self._admit(context)
         try:
@@ -98,7 +98,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServicer):
         except AuthorityError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         self._log.info("certificate renewed", probe_id=probe.probe_id)
-        return fleet_pb2.RenewReply(
+        return fleet_pb2.RenewResponse(
             certificate_pem=certificate.public_bytes(Encoding.PEM),
             ca_pem=self._authority.certificate_pem,
         )

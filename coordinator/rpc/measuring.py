@@ -75,13 +75,13 @@ class Measuring:
         self._number = 0
         self._log = structlog.get_logger("measuring")
 
-    async def measure(self, request: Request) -> AsyncIterator[admin_pb2.MeasureReply]:
+    async def measure(self, request: Request) -> AsyncIterator[admin_pb2.MeasureResponse]:
         """Whom it asked, then each row, then who owes one still.
 
         Raises RequestRefusedError, with the option, its value and the fix, before anything is asked.
         """
         asked = await self._ask(request)
-        yield admin_pb2.MeasureReply(
+        yield admin_pb2.MeasureResponse(
             asked=admin_pb2.MeasureAsked(
                 probes=len(asked.probes),
                 checks=len(asked.definitions),
@@ -96,9 +96,9 @@ class Measuring:
                 key = (row["probe_id"], row["check_no"])
                 if key in owed:
                     owed.discard(key)
-                    yield admin_pb2.MeasureReply(row=json.dumps(row, default=_utc))
+                    yield admin_pb2.MeasureResponse(row=json.dumps(row, default=_utc))
         missing = sorted({asked.probes[probe_id].name for probe_id, _ in owed})
-        yield admin_pb2.MeasureReply(missing=admin_pb2.MeasureMissing(probes=missing))
+        yield admin_pb2.MeasureResponse(missing=admin_pb2.MeasureMissing(probes=missing))
 
     async def _ask(self, request: Request) -> _Asked:
         config = config_of(request, token=secrets.token_hex(4))

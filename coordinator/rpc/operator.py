@@ -44,7 +44,7 @@ class Operator:
 
     async def revoke(self, probe_id: str) -> str:
         """What was done, in a sentence."""
-        reply = await self._ask("Revoke", admin_pb2.ProbeRef(probe_id=probe_id))
+        reply = await self._ask("Revoke", admin_pb2.RevokeRequest(probe_id=probe_id))
         return str(reply.text)
 
     async def quarantine(self, probe_id: str, *, lift: bool) -> str:
@@ -60,12 +60,12 @@ class Operator:
         return str((await self._ask("Trace", request)).text)
 
     async def measure(self, request: admin_pb2.MeasureRequest) -> AsyncIterator[Any]:
-        """What Admin.Measure replies, as it comes."""
+        """What AdminService.Measure answers, as it comes."""
         if not self._socket.is_socket():
             raise NotRunningError
         async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
             with _told():
-                async for reply in admin_pb2_grpc.AdminStub(channel).Measure(request):
+                async for reply in admin_pb2_grpc.AdminServiceStub(channel).Measure(request):
                     yield reply
 
     async def _ask(self, call: str, request: Any) -> Any:
@@ -74,7 +74,7 @@ class Operator:
             raise NotRunningError
         async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
             with _told():
-                stub = admin_pb2_grpc.AdminStub(channel)
+                stub = admin_pb2_grpc.AdminServiceStub(channel)
                 return await getattr(stub, call)(request, timeout=REPLY_WITHIN_S)
 
 

@@ -371,9 +371,9 @@ def unpack(batch: fleet_pb2.Batch) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     if reason is not None:
         raise WireError(reason)
     body = batch.body
-    if batch.codec == fleet_pb2.Batch.ZLIB:
+    if batch.codec == fleet_pb2.Batch.CODEC_ZLIB:
         body = _inflate(batch.body, batch.raw_bytes)
-    elif batch.codec != fleet_pb2.Batch.PLAIN:
+    elif batch.codec != fleet_pb2.Batch.CODEC_PLAIN:
         raise WireError(f"codec {batch.codec} is unknown")
     if len(body) != batch.raw_bytes:
         raise WireError(f"raw_bytes is {batch.raw_bytes}, the body has {len(body)}")

@@ -15,10 +15,10 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cryptography import x509
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from probe.exits import Exit, ProbeError
 from probe.io import renewal, rpc, trust
@@ -33,7 +33,9 @@ _REFUSALS: Final = (
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT"),
     *("NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION"),
 )
-_SERVICE: Final = "/soundings.v1.Enrolment/"
+_SERVICE: Final = "/soundings.v1.EnrolmentService/"
+
+ResponseT = TypeVar("ResponseT", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ def enrol(
         version=version,
         sent_at_us=wall(),
     )
-    reply = _call(coordinator, ca_pem, "Enrol", request.SerializeToString())
+    reply = _call(coordinator, ca_pem, "Enrol", request, enrolment_pb2.EnrolResponse)
     if not reply.fleet_endpoints:
         raise _unreachable(coordinator, "it named no fleet port")
     endpoint = Endpoint(
@@ -91,7 +93,13 @@ def recover(state: StateDirectory, identity: Identity, *, wall: Callable[[], int
         sent_at_us=sent_at_us,
         signature=trust.sign(identity.key_pem, proof),
     )
-    reply = _call(identity.endpoint.enrol, identity.ca_pem, "Recover", request.SerializeToString())
+    reply = _call(
+        identity.endpoint.enrol,
+        identity.ca_pem,
+        "Recover",
+        request,
+        enrolment_pb2.RecoverResponse,
+    )
     renewal.take(state, identity, certificate_pem=reply.certificate_pem, ca_pem=reply.ca_pem)
 
 
@@ -110,7 +118,7 @@ def _own_csr(state: StateDirectory) -> bytes:
 def _store(
     state: StateDirectory,
     *,
-    reply: enrolment_pb2.EnrolReply,
+    reply: enrolment_pb2.EnrolResponse,
     pinned_ca_pem: bytes,
     endpoint: Endpoint,
 ) -> None:
@@ -186,12 +194,18 @@ def _unverified_chain(wrapped: ssl.SSLSocket) -> tuple[bytes, ...]:
     )
 
 
-def _call(where: str, ca_pem: bytes, method: str, request: bytes) -> enrolment_pb2.EnrolReply:
+def _call(
+    where: str, ca_pem: bytes, method: str, request: Message, response: type[ResponseT]
+) -> ResponseT:
     try:
         answer = rpc.ask(
-            where, rpc.trusting(ca_pem), _SERVICE + method, request, timeout_s=TIMEOUT_S
+            where,
+            rpc.trusting(ca_pem),
+            _SERVICE + method,
+            request.SerializeToString(),
+            timeout_s=TIMEOUT_S,
         )
-        return enrolment_pb2.EnrolReply.FromString(answer)
+        return response.FromString(answer)
     except rpc.CallError as error:
         raise _refused(where, error.status) from error
     except DecodeError as error:

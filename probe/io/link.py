@@ -42,7 +42,7 @@ CONNECT_S: Final = 20.0
 CLOSE_S: Final = 0.5
 """To say goodbye; a peer that is gone would never hear it."""
 
-_SESSION: Final = "/soundings.v1.Fleet/Session"
+_SESSION: Final = "/soundings.v1.FleetService/Session"
 
 # The session's own questions notice a dead peer first; this is for the time before the welcome, and
 # keeps a NAT on the way from forgetting us between two heartbeats.

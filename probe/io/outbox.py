@@ -175,7 +175,7 @@ def _put(spool: Spool, report: Report) -> tuple[int, int]:
         body=body,
         rows=len(report.results),
         raw_bytes=len(raw),
-        codec=fleet_pb2.Batch.ZLIB,
+        codec=fleet_pb2.Batch.CODEC_ZLIB,
         first_at_us=report.results[0].slot_at_us,
     )
     return seq, len(body)

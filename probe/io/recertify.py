@@ -25,7 +25,7 @@ from proto.gen import fleet_pb2
 TIMEOUT_S: Final = 15.0
 """Of the question to the coordinator."""
 
-_RENEW: Final = "/soundings.v1.Fleet/Renew"
+_RENEW: Final = "/soundings.v1.FleetService/Renew"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,7 +56,7 @@ def renew(state: StateDirectory, endpoint: str) -> None:
     question = fleet_pb2.RenewRequest(csr_der=identity.csr_der).SerializeToString()
     try:
         answer = rpc.ask(endpoint, context, _RENEW, question, timeout_s=TIMEOUT_S)
-        reply = fleet_pb2.RenewReply.FromString(answer)
+        reply = fleet_pb2.RenewResponse.FromString(answer)
     except (rpc.CallError, DecodeError) as error:
         raise ProbeError(f"{endpoint}: {error}", code=Exit.UNREACHABLE) from error
     renewal.take(state, identity, certificate_pem=reply.certificate_pem, ca_pem=reply.ca_pem)

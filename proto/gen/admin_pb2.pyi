@@ -107,7 +107,7 @@ class CreateTokenRequest(_message.Message):
 Global___CreateTokenRequest: _TypeAlias = CreateTokenRequest  # noqa: Y015
 
 @_typing.final
-class CreateTokenReply(_message.Message):
+class CreateTokenResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: _builtins.int
@@ -129,7 +129,7 @@ class CreateTokenReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateTokenReply: _TypeAlias = CreateTokenReply  # noqa: Y015
+Global___CreateTokenResponse: _TypeAlias = CreateTokenResponse  # noqa: Y015
 
 @_typing.final
 class ListProbesRequest(_message.Message):
@@ -304,7 +304,7 @@ class ProbeRow(_message.Message):
 Global___ProbeRow: _TypeAlias = ProbeRow  # noqa: Y015
 
 @_typing.final
-class ListProbesReply(_message.Message):
+class ListProbesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROBES_FIELD_NUMBER: _builtins.int
@@ -321,10 +321,10 @@ class ListProbesReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListProbesReply: _TypeAlias = ListProbesReply  # noqa: Y015
+Global___ListProbesResponse: _TypeAlias = ListProbesResponse  # noqa: Y015
 
 @_typing.final
-class ProbeRef(_message.Message):
+class RevokeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROBE_ID_FIELD_NUMBER: _builtins.int
@@ -340,7 +340,27 @@ class ProbeRef(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ProbeRef: _TypeAlias = ProbeRef  # noqa: Y015
+Global___RevokeRequest: _TypeAlias = RevokeRequest  # noqa: Y015
+
+@_typing.final
+class RevokeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """what was done, in a sentence"""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeResponse: _TypeAlias = RevokeResponse  # noqa: Y015
 
 @_typing.final
 class QuarantineRequest(_message.Message):
@@ -363,6 +383,26 @@ class QuarantineRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuarantineRequest: _TypeAlias = QuarantineRequest  # noqa: Y015
+
+@_typing.final
+class QuarantineResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """what was done, in a sentence"""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuarantineResponse: _TypeAlias = QuarantineResponse  # noqa: Y015
 
 @_typing.final
 class TraceRequest(_message.Message):
@@ -395,6 +435,26 @@ class TraceRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TraceRequest: _TypeAlias = TraceRequest  # noqa: Y015
+
+@_typing.final
+class TraceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """what was done, in a sentence"""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceResponse: _TypeAlias = TraceResponse  # noqa: Y015
 
 @_typing.final
 class MeasureRequest(_message.Message):
@@ -465,7 +525,7 @@ class MeasureRequest(_message.Message):
 Global___MeasureRequest: _TypeAlias = MeasureRequest  # noqa: Y015
 
 @_typing.final
-class MeasureReply(_message.Message):
+class MeasureResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ASKED_FIELD_NUMBER: _builtins.int
@@ -492,7 +552,7 @@ class MeasureReply(_message.Message):
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
-Global___MeasureReply: _TypeAlias = MeasureReply  # noqa: Y015
+Global___MeasureResponse: _TypeAlias = MeasureResponse  # noqa: Y015
 
 @_typing.final
 class MeasureAsked(_message.Message):
@@ -542,22 +602,3 @@ class MeasureMissing(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MeasureMissing: _TypeAlias = MeasureMissing  # noqa: Y015
-
-@_typing.final
-class AdminReply(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TEXT_FIELD_NUMBER: _builtins.int
-    text: _builtins.str
-    def __init__(
-        self,
-        *,
-        text: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AdminReply: _TypeAlias = AdminReply  # noqa: Y015

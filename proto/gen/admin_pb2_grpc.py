@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from proto.gen import admin_pb2 as proto_dot_gen_dot_admin__pb2
+from proto.gen import admin_pb2 as soundings_dot_v1_dot_admin__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class AdminStub:
+class AdminServiceStub:
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -35,38 +35,38 @@ class AdminStub:
             channel: A grpc.Channel.
         """
         self.CreateToken = channel.unary_unary(
-                '/soundings.v1.Admin/CreateToken',
-                request_serializer=proto_dot_gen_dot_admin__pb2.CreateTokenRequest.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_admin__pb2.CreateTokenReply.FromString,
+                '/soundings.v1.AdminService/CreateToken',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.CreateTokenResponse.FromString,
                 _registered_method=True)
         self.ListProbes = channel.unary_unary(
-                '/soundings.v1.Admin/ListProbes',
-                request_serializer=proto_dot_gen_dot_admin__pb2.ListProbesRequest.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_admin__pb2.ListProbesReply.FromString,
+                '/soundings.v1.AdminService/ListProbes',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.ListProbesRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.ListProbesResponse.FromString,
                 _registered_method=True)
         self.Revoke = channel.unary_unary(
-                '/soundings.v1.Admin/Revoke',
-                request_serializer=proto_dot_gen_dot_admin__pb2.ProbeRef.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+                '/soundings.v1.AdminService/Revoke',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.RevokeRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.RevokeResponse.FromString,
                 _registered_method=True)
         self.Quarantine = channel.unary_unary(
-                '/soundings.v1.Admin/Quarantine',
-                request_serializer=proto_dot_gen_dot_admin__pb2.QuarantineRequest.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+                '/soundings.v1.AdminService/Quarantine',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.QuarantineRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.QuarantineResponse.FromString,
                 _registered_method=True)
         self.Trace = channel.unary_unary(
-                '/soundings.v1.Admin/Trace',
-                request_serializer=proto_dot_gen_dot_admin__pb2.TraceRequest.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+                '/soundings.v1.AdminService/Trace',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.TraceRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.TraceResponse.FromString,
                 _registered_method=True)
         self.Measure = channel.unary_stream(
-                '/soundings.v1.Admin/Measure',
-                request_serializer=proto_dot_gen_dot_admin__pb2.MeasureRequest.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_admin__pb2.MeasureReply.FromString,
+                '/soundings.v1.AdminService/Measure',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.MeasureRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.MeasureResponse.FromString,
                 _registered_method=True)
 
 
-class AdminServicer:
+class AdminServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def CreateToken(self, request, context):
@@ -107,47 +107,47 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
 
-def add_AdminServicer_to_server(servicer, server):
+def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'CreateToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateToken,
-                    request_deserializer=proto_dot_gen_dot_admin__pb2.CreateTokenRequest.FromString,
-                    response_serializer=proto_dot_gen_dot_admin__pb2.CreateTokenReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.CreateTokenRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.CreateTokenResponse.SerializeToString,
             ),
             'ListProbes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListProbes,
-                    request_deserializer=proto_dot_gen_dot_admin__pb2.ListProbesRequest.FromString,
-                    response_serializer=proto_dot_gen_dot_admin__pb2.ListProbesReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.ListProbesRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.ListProbesResponse.SerializeToString,
             ),
             'Revoke': grpc.unary_unary_rpc_method_handler(
                     servicer.Revoke,
-                    request_deserializer=proto_dot_gen_dot_admin__pb2.ProbeRef.FromString,
-                    response_serializer=proto_dot_gen_dot_admin__pb2.AdminReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.RevokeRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.RevokeResponse.SerializeToString,
             ),
             'Quarantine': grpc.unary_unary_rpc_method_handler(
                     servicer.Quarantine,
-                    request_deserializer=proto_dot_gen_dot_admin__pb2.QuarantineRequest.FromString,
-                    response_serializer=proto_dot_gen_dot_admin__pb2.AdminReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.QuarantineRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.QuarantineResponse.SerializeToString,
             ),
             'Trace': grpc.unary_unary_rpc_method_handler(
                     servicer.Trace,
-                    request_deserializer=proto_dot_gen_dot_admin__pb2.TraceRequest.FromString,
-                    response_serializer=proto_dot_gen_dot_admin__pb2.AdminReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.TraceRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.TraceResponse.SerializeToString,
             ),
             'Measure': grpc.unary_stream_rpc_method_handler(
                     servicer.Measure,
-                    request_deserializer=proto_dot_gen_dot_admin__pb2.MeasureRequest.FromString,
-                    response_serializer=proto_dot_gen_dot_admin__pb2.MeasureReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.MeasureRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.MeasureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'soundings.v1.Admin', rpc_method_handlers)
+            'soundings.v1.AdminService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('soundings.v1.Admin', rpc_method_handlers)
+    server.add_registered_method_handlers('soundings.v1.AdminService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class Admin:
+class AdminService:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
@@ -164,9 +164,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/soundings.v1.Admin/CreateToken',
-            proto_dot_gen_dot_admin__pb2.CreateTokenRequest.SerializeToString,
-            proto_dot_gen_dot_admin__pb2.CreateTokenReply.FromString,
+            '/soundings.v1.AdminService/CreateToken',
+            soundings_dot_v1_dot_admin__pb2.CreateTokenRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.CreateTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -191,9 +191,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/soundings.v1.Admin/ListProbes',
-            proto_dot_gen_dot_admin__pb2.ListProbesRequest.SerializeToString,
-            proto_dot_gen_dot_admin__pb2.ListProbesReply.FromString,
+            '/soundings.v1.AdminService/ListProbes',
+            soundings_dot_v1_dot_admin__pb2.ListProbesRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.ListProbesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -218,9 +218,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/soundings.v1.Admin/Revoke',
-            proto_dot_gen_dot_admin__pb2.ProbeRef.SerializeToString,
-            proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+            '/soundings.v1.AdminService/Revoke',
+            soundings_dot_v1_dot_admin__pb2.RevokeRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.RevokeResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -245,9 +245,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/soundings.v1.Admin/Quarantine',
-            proto_dot_gen_dot_admin__pb2.QuarantineRequest.SerializeToString,
-            proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+            '/soundings.v1.AdminService/Quarantine',
+            soundings_dot_v1_dot_admin__pb2.QuarantineRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.QuarantineResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -272,9 +272,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/soundings.v1.Admin/Trace',
-            proto_dot_gen_dot_admin__pb2.TraceRequest.SerializeToString,
-            proto_dot_gen_dot_admin__pb2.AdminReply.FromString,
+            '/soundings.v1.AdminService/Trace',
+            soundings_dot_v1_dot_admin__pb2.TraceRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.TraceResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -299,9 +299,9 @@ class Admin:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/soundings.v1.Admin/Measure',
-            proto_dot_gen_dot_admin__pb2.MeasureRequest.SerializeToString,
-            proto_dot_gen_dot_admin__pb2.MeasureReply.FromString,
+            '/soundings.v1.AdminService/Measure',
+            soundings_dot_v1_dot_admin__pb2.MeasureRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.MeasureResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,72 +26,72 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
-class AdminStub:
+class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> AdminAsyncStub: ...
-    CreateToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenReply]
-    ListProbes: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListProbesRequest, _admin_pb2.ListProbesReply]
-    Revoke: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ProbeRef, _admin_pb2.AdminReply]
-    Quarantine: _grpc.UnaryUnaryMultiCallable[_admin_pb2.QuarantineRequest, _admin_pb2.AdminReply]
-    Trace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.AdminReply]
-    Measure: _grpc.UnaryStreamMultiCallable[_admin_pb2.MeasureRequest, _admin_pb2.MeasureReply]
+    def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
+    CreateToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenResponse]
+    ListProbes: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListProbesRequest, _admin_pb2.ListProbesResponse]
+    Revoke: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeRequest, _admin_pb2.RevokeResponse]
+    Quarantine: _grpc.UnaryUnaryMultiCallable[_admin_pb2.QuarantineRequest, _admin_pb2.QuarantineResponse]
+    Trace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.TraceResponse]
+    Measure: _grpc.UnaryStreamMultiCallable[_admin_pb2.MeasureRequest, _admin_pb2.MeasureResponse]
     """First whom it asked, then each row as it comes, and last what never came."""
 
 @_typing.type_check_only
-class AdminAsyncStub(AdminStub):
+class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenReply]  # type: ignore[assignment]
-    ListProbes: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListProbesRequest, _admin_pb2.ListProbesReply]  # type: ignore[assignment]
-    Revoke: _aio.UnaryUnaryMultiCallable[_admin_pb2.ProbeRef, _admin_pb2.AdminReply]  # type: ignore[assignment]
-    Quarantine: _aio.UnaryUnaryMultiCallable[_admin_pb2.QuarantineRequest, _admin_pb2.AdminReply]  # type: ignore[assignment]
-    Trace: _aio.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.AdminReply]  # type: ignore[assignment]
-    Measure: _aio.UnaryStreamMultiCallable[_admin_pb2.MeasureRequest, _admin_pb2.MeasureReply]  # type: ignore[assignment]
+    CreateToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenResponse]  # type: ignore[assignment]
+    ListProbes: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListProbesRequest, _admin_pb2.ListProbesResponse]  # type: ignore[assignment]
+    Revoke: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeRequest, _admin_pb2.RevokeResponse]  # type: ignore[assignment]
+    Quarantine: _aio.UnaryUnaryMultiCallable[_admin_pb2.QuarantineRequest, _admin_pb2.QuarantineResponse]  # type: ignore[assignment]
+    Trace: _aio.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.TraceResponse]  # type: ignore[assignment]
+    Measure: _aio.UnaryStreamMultiCallable[_admin_pb2.MeasureRequest, _admin_pb2.MeasureResponse]  # type: ignore[assignment]
     """First whom it asked, then each row as it comes, and last what never came."""
 
-class AdminServicer(metaclass=_abc_1.ABCMeta):
+class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def CreateToken(
         self,
         request: _admin_pb2.CreateTokenRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.CreateTokenReply, _abc.Awaitable[_admin_pb2.CreateTokenReply]]: ...
+    ) -> _typing.Union[_admin_pb2.CreateTokenResponse, _abc.Awaitable[_admin_pb2.CreateTokenResponse]]: ...
 
     @_abc_1.abstractmethod
     def ListProbes(
         self,
         request: _admin_pb2.ListProbesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ListProbesReply, _abc.Awaitable[_admin_pb2.ListProbesReply]]: ...
+    ) -> _typing.Union[_admin_pb2.ListProbesResponse, _abc.Awaitable[_admin_pb2.ListProbesResponse]]: ...
 
     @_abc_1.abstractmethod
     def Revoke(
         self,
-        request: _admin_pb2.ProbeRef,
+        request: _admin_pb2.RevokeRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.AdminReply, _abc.Awaitable[_admin_pb2.AdminReply]]: ...
+    ) -> _typing.Union[_admin_pb2.RevokeResponse, _abc.Awaitable[_admin_pb2.RevokeResponse]]: ...
 
     @_abc_1.abstractmethod
     def Quarantine(
         self,
         request: _admin_pb2.QuarantineRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.AdminReply, _abc.Awaitable[_admin_pb2.AdminReply]]: ...
+    ) -> _typing.Union[_admin_pb2.QuarantineResponse, _abc.Awaitable[_admin_pb2.QuarantineResponse]]: ...
 
     @_abc_1.abstractmethod
     def Trace(
         self,
         request: _admin_pb2.TraceRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.AdminReply, _abc.Awaitable[_admin_pb2.AdminReply]]: ...
+    ) -> _typing.Union[_admin_pb2.TraceResponse, _abc.Awaitable[_admin_pb2.TraceResponse]]: ...
 
     @_abc_1.abstractmethod
     def Measure(
         self,
         request: _admin_pb2.MeasureRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_admin_pb2.MeasureReply], _abc.AsyncIterator[_admin_pb2.MeasureReply]]:
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.MeasureResponse], _abc.AsyncIterator[_admin_pb2.MeasureResponse]]:
         """First whom it asked, then each row as it comes, and last what never came."""
 
-def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

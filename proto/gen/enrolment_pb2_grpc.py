@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from proto.gen import enrolment_pb2 as proto_dot_gen_dot_enrolment__pb2
+from proto.gen import enrolment_pb2 as soundings_dot_v1_dot_enrolment__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class EnrolmentStub:
+class EnrolmentServiceStub:
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -35,18 +35,18 @@ class EnrolmentStub:
             channel: A grpc.Channel.
         """
         self.Enrol = channel.unary_unary(
-                '/soundings.v1.Enrolment/Enrol',
-                request_serializer=proto_dot_gen_dot_enrolment__pb2.EnrolRequest.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_enrolment__pb2.EnrolReply.FromString,
+                '/soundings.v1.EnrolmentService/Enrol',
+                request_serializer=soundings_dot_v1_dot_enrolment__pb2.EnrolRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_enrolment__pb2.EnrolResponse.FromString,
                 _registered_method=True)
         self.Recover = channel.unary_unary(
-                '/soundings.v1.Enrolment/Recover',
-                request_serializer=proto_dot_gen_dot_enrolment__pb2.RecoverRequest.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_enrolment__pb2.EnrolReply.FromString,
+                '/soundings.v1.EnrolmentService/Recover',
+                request_serializer=soundings_dot_v1_dot_enrolment__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_enrolment__pb2.RecoverResponse.FromString,
                 _registered_method=True)
 
 
-class EnrolmentServicer:
+class EnrolmentServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Enrol(self, request, context):
@@ -63,27 +63,27 @@ class EnrolmentServicer:
         raise NotImplementedError('Method not implemented!')
 
 
-def add_EnrolmentServicer_to_server(servicer, server):
+def add_EnrolmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
-                    request_deserializer=proto_dot_gen_dot_enrolment__pb2.EnrolRequest.FromString,
-                    response_serializer=proto_dot_gen_dot_enrolment__pb2.EnrolReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_enrolment__pb2.EnrolRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_enrolment__pb2.EnrolResponse.SerializeToString,
             ),
             'Recover': grpc.unary_unary_rpc_method_handler(
                     servicer.Recover,
-                    request_deserializer=proto_dot_gen_dot_enrolment__pb2.RecoverRequest.FromString,
-                    response_serializer=proto_dot_gen_dot_enrolment__pb2.EnrolReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_enrolment__pb2.RecoverRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_enrolment__pb2.RecoverResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'soundings.v1.Enrolment', rpc_method_handlers)
+            'soundings.v1.EnrolmentService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('soundings.v1.Enrolment', rpc_method_handlers)
+    server.add_registered_method_handlers('soundings.v1.EnrolmentService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class Enrolment:
+class EnrolmentService:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
@@ -100,9 +100,9 @@ class Enrolment:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/soundings.v1.Enrolment/Enrol',
-            proto_dot_gen_dot_enrolment__pb2.EnrolRequest.SerializeToString,
-            proto_dot_gen_dot_enrolment__pb2.EnrolReply.FromString,
+            '/soundings.v1.EnrolmentService/Enrol',
+            soundings_dot_v1_dot_enrolment__pb2.EnrolRequest.SerializeToString,
+            soundings_dot_v1_dot_enrolment__pb2.EnrolResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -127,9 +127,9 @@ class Enrolment:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/soundings.v1.Enrolment/Recover',
-            proto_dot_gen_dot_enrolment__pb2.RecoverRequest.SerializeToString,
-            proto_dot_gen_dot_enrolment__pb2.EnrolReply.FromString,
+            '/soundings.v1.EnrolmentService/Recover',
+            soundings_dot_v1_dot_enrolment__pb2.RecoverRequest.SerializeToString,
+            soundings_dot_v1_dot_enrolment__pb2.RecoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,36 +26,36 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
-class EnrolmentStub:
+class EnrolmentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> EnrolmentAsyncStub: ...
-    Enrol: _grpc.UnaryUnaryMultiCallable[_enrolment_pb2.EnrolRequest, _enrolment_pb2.EnrolReply]
-    Recover: _grpc.UnaryUnaryMultiCallable[_enrolment_pb2.RecoverRequest, _enrolment_pb2.EnrolReply]
+    def __new__(cls, channel: _aio.Channel) -> EnrolmentServiceAsyncStub: ...
+    Enrol: _grpc.UnaryUnaryMultiCallable[_enrolment_pb2.EnrolRequest, _enrolment_pb2.EnrolResponse]
+    Recover: _grpc.UnaryUnaryMultiCallable[_enrolment_pb2.RecoverRequest, _enrolment_pb2.RecoverResponse]
     """For a certificate that expired no longer than 30 days ago: proof of its key instead of a token."""
 
 @_typing.type_check_only
-class EnrolmentAsyncStub(EnrolmentStub):
+class EnrolmentServiceAsyncStub(EnrolmentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Enrol: _aio.UnaryUnaryMultiCallable[_enrolment_pb2.EnrolRequest, _enrolment_pb2.EnrolReply]  # type: ignore[assignment]
-    Recover: _aio.UnaryUnaryMultiCallable[_enrolment_pb2.RecoverRequest, _enrolment_pb2.EnrolReply]  # type: ignore[assignment]
+    Enrol: _aio.UnaryUnaryMultiCallable[_enrolment_pb2.EnrolRequest, _enrolment_pb2.EnrolResponse]  # type: ignore[assignment]
+    Recover: _aio.UnaryUnaryMultiCallable[_enrolment_pb2.RecoverRequest, _enrolment_pb2.RecoverResponse]  # type: ignore[assignment]
     """For a certificate that expired no longer than 30 days ago: proof of its key instead of a token."""
 
-class EnrolmentServicer(metaclass=_abc_1.ABCMeta):
+class EnrolmentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Enrol(
         self,
         request: _enrolment_pb2.EnrolRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_enrolment_pb2.EnrolReply, _abc.Awaitable[_enrolment_pb2.EnrolReply]]: ...
+    ) -> _typing.Union[_enrolment_pb2.EnrolResponse, _abc.Awaitable[_enrolment_pb2.EnrolResponse]]: ...
 
     @_abc_1.abstractmethod
     def Recover(
         self,
         request: _enrolment_pb2.RecoverRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_enrolment_pb2.EnrolReply, _abc.Awaitable[_enrolment_pb2.EnrolReply]]:
+    ) -> _typing.Union[_enrolment_pb2.RecoverResponse, _abc.Awaitable[_enrolment_pb2.RecoverResponse]]:
         """For a certificate that expired no longer than 30 days ago: proof of its key instead of a token."""
 
-def add_EnrolmentServicer_to_server(servicer: EnrolmentServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_EnrolmentServiceServicer_to_server(servicer: EnrolmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

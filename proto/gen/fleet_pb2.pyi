@@ -370,12 +370,16 @@ class Batch(_message.Message):
 
     class _CodecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Batch._Codec.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
-        PLAIN: Batch._Codec.ValueType  # 0
-        ZLIB: Batch._Codec.ValueType  # 1
+        CODEC_UNSPECIFIED: Batch._Codec.ValueType  # 0
+        """never sent"""
+        CODEC_ZLIB: Batch._Codec.ValueType  # 1
+        CODEC_PLAIN: Batch._Codec.ValueType  # 2
 
     class Codec(_Codec, metaclass=_CodecEnumTypeWrapper): ...
-    PLAIN: Batch.Codec.ValueType  # 0
-    ZLIB: Batch.Codec.ValueType  # 1
+    CODEC_UNSPECIFIED: Batch.Codec.ValueType  # 0
+    """never sent"""
+    CODEC_ZLIB: Batch.Codec.ValueType  # 1
+    CODEC_PLAIN: Batch.Codec.ValueType  # 2
 
     EPOCH_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
@@ -537,7 +541,7 @@ class RenewRequest(_message.Message):
 Global___RenewRequest: _TypeAlias = RenewRequest  # noqa: Y015
 
 @_typing.final
-class RenewReply(_message.Message):
+class RenewResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
@@ -556,4 +560,4 @@ class RenewReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RenewReply: _TypeAlias = RenewReply  # noqa: Y015
+Global___RenewResponse: _TypeAlias = RenewResponse  # noqa: Y015

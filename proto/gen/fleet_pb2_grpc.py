@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from proto.gen import fleet_pb2 as proto_dot_gen_dot_fleet__pb2
+from proto.gen import fleet_pb2 as soundings_dot_v1_dot_fleet__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class FleetStub:
+class FleetServiceStub:
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -35,18 +35,18 @@ class FleetStub:
             channel: A grpc.Channel.
         """
         self.Session = channel.stream_stream(
-                '/soundings.v1.Fleet/Session',
-                request_serializer=proto_dot_gen_dot_fleet__pb2.Up.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_fleet__pb2.Down.FromString,
+                '/soundings.v1.FleetService/Session',
+                request_serializer=soundings_dot_v1_dot_fleet__pb2.Up.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_fleet__pb2.Down.FromString,
                 _registered_method=True)
         self.Renew = channel.unary_unary(
-                '/soundings.v1.Fleet/Renew',
-                request_serializer=proto_dot_gen_dot_fleet__pb2.RenewRequest.SerializeToString,
-                response_deserializer=proto_dot_gen_dot_fleet__pb2.RenewReply.FromString,
+                '/soundings.v1.FleetService/Renew',
+                request_serializer=soundings_dot_v1_dot_fleet__pb2.RenewRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_fleet__pb2.RenewResponse.FromString,
                 _registered_method=True)
 
 
-class FleetServicer:
+class FleetServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Session(self, request_iterator, context):
@@ -64,27 +64,27 @@ class FleetServicer:
         raise NotImplementedError('Method not implemented!')
 
 
-def add_FleetServicer_to_server(servicer, server):
+def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
-                    request_deserializer=proto_dot_gen_dot_fleet__pb2.Up.FromString,
-                    response_serializer=proto_dot_gen_dot_fleet__pb2.Down.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_fleet__pb2.Up.FromString,
+                    response_serializer=soundings_dot_v1_dot_fleet__pb2.Down.SerializeToString,
             ),
             'Renew': grpc.unary_unary_rpc_method_handler(
                     servicer.Renew,
-                    request_deserializer=proto_dot_gen_dot_fleet__pb2.RenewRequest.FromString,
-                    response_serializer=proto_dot_gen_dot_fleet__pb2.RenewReply.SerializeToString,
+                    request_deserializer=soundings_dot_v1_dot_fleet__pb2.RenewRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_fleet__pb2.RenewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'soundings.v1.Fleet', rpc_method_handlers)
+            'soundings.v1.FleetService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('soundings.v1.Fleet', rpc_method_handlers)
+    server.add_registered_method_handlers('soundings.v1.FleetService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class Fleet:
+class FleetService:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
@@ -101,9 +101,9 @@ class Fleet:
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/soundings.v1.Fleet/Session',
-            proto_dot_gen_dot_fleet__pb2.Up.SerializeToString,
-            proto_dot_gen_dot_fleet__pb2.Down.FromString,
+            '/soundings.v1.FleetService/Session',
+            soundings_dot_v1_dot_fleet__pb2.Up.SerializeToString,
+            soundings_dot_v1_dot_fleet__pb2.Down.FromString,
             options,
             channel_credentials,
             insecure,
@@ -128,9 +128,9 @@ class Fleet:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/soundings.v1.Fleet/Renew',
-            proto_dot_gen_dot_fleet__pb2.RenewRequest.SerializeToString,
-            proto_dot_gen_dot_fleet__pb2.RenewReply.FromString,
+            '/soundings.v1.FleetService/Renew',
+            soundings_dot_v1_dot_fleet__pb2.RenewRequest.SerializeToString,
+            soundings_dot_v1_dot_fleet__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

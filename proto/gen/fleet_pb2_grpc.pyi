@@ -28,25 +28,25 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
-class FleetStub:
+class FleetServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> FleetAsyncStub: ...
+    def __new__(cls, channel: _aio.Channel) -> FleetServiceAsyncStub: ...
     Session: _grpc.StreamStreamMultiCallable[_fleet_pb2.Up, _fleet_pb2.Down]
     """One session per probe: plans and acks down, reports and heartbeats up."""
-    Renew: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RenewRequest, _fleet_pb2.RenewReply]
+    Renew: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RenewRequest, _fleet_pb2.RenewResponse]
     """A new certificate for the same identity, asked for at half life."""
 
 @_typing.type_check_only
-class FleetAsyncStub(FleetStub):
+class FleetServiceAsyncStub(FleetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Session: _aio.StreamStreamMultiCallable[_fleet_pb2.Up, _fleet_pb2.Down]  # type: ignore[assignment]
     """One session per probe: plans and acks down, reports and heartbeats up."""
-    Renew: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RenewRequest, _fleet_pb2.RenewReply]  # type: ignore[assignment]
+    Renew: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RenewRequest, _fleet_pb2.RenewResponse]  # type: ignore[assignment]
     """A new certificate for the same identity, asked for at half life."""
 
-class FleetServicer(metaclass=_abc_1.ABCMeta):
+class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Session(
         self,
@@ -60,7 +60,7 @@ class FleetServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _fleet_pb2.RenewRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_fleet_pb2.RenewReply, _abc.Awaitable[_fleet_pb2.RenewReply]]:
+    ) -> _typing.Union[_fleet_pb2.RenewResponse, _abc.Awaitable[_fleet_pb2.RenewResponse]]:
         """A new certificate for the same identity, asked for at half life."""
 
-def add_FleetServicer_to_server(servicer: FleetServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

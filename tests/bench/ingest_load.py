@@ -103,7 +103,7 @@ class Session:
         async with grpc.aio.secure_channel(
             self._run.address, self._credentials, OPTIONS
         ) as channel:
-            self._call = fleet_pb2_grpc.FleetStub(channel).Session()
+            self._call = fleet_pb2_grpc.FleetServiceStub(channel).Session()
             try:
                 async with gate:
                     await self._greet()

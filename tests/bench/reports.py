@@ -42,7 +42,7 @@ class Template:
             epoch=epoch,
             seq=seq,
             rows=self.rows,
-            codec=fleet_pb2.Batch.ZLIB,
+            codec=fleet_pb2.Batch.CODEC_ZLIB,
             raw_bytes=len(raw),
             body=zlib.compress(raw),
         )

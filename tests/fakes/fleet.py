@@ -159,7 +159,7 @@ class Seen:
     enrolments: list[enrolment_pb2.EnrolRequest] = field(default_factory=list)
 
 
-class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServicer):
+class Coordinator(fleet_pb2_grpc.FleetServiceServicer, enrolment_pb2_grpc.EnrolmentServiceServicer):
     """Both doors on free ports of 127.0.0.1."""
 
     def __init__(self, authority: Authority | None = None) -> None:
@@ -189,12 +189,12 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
     def start(self) -> None:
         """Open both doors, on the ports of the last time if there was one."""
         fleet = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
-        fleet_pb2_grpc.add_FleetServicer_to_server(self, fleet)
+        fleet_pb2_grpc.add_FleetServiceServicer_to_server(self, fleet)
         self.fleet_port = fleet.add_secure_port(
             f"127.0.0.1:{self.fleet_port}", _server_credentials(self.authority, mutual=True)
         )
         enrol = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
-        enrolment_pb2_grpc.add_EnrolmentServicer_to_server(self, enrol)
+        enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(self, enrol)
         self.enrol_port = enrol.add_secure_port(
             f"127.0.0.1:{self.enrol_port}", _server_credentials(self.authority, mutual=False)
         )
@@ -241,10 +241,10 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
         while (down := outgoing.get()) is not None:
             yield down
 
-    def Renew(self, request: Any, context: Any) -> fleet_pb2.RenewReply:  # noqa: N802  # the name of the rpc
+    def Renew(self, request: Any, context: Any) -> fleet_pb2.RenewResponse:  # noqa: N802  # the name of the rpc
         """A new certificate for the same key."""
         self._note(lambda: setattr(self.seen, "renewals", self.seen.renewals + 1))
-        return fleet_pb2.RenewReply(
+        return fleet_pb2.RenewResponse(
             certificate_pem=self._certificate(request.csr_der), ca_pem=self.authority.pem
         )
 
@@ -318,7 +318,7 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
 
     # --- the enrolment door ---------------------------------------------------------------------
 
-    def Enrol(self, request: Any, context: Any) -> enrolment_pb2.EnrolReply:  # noqa: N802  # the name of the rpc
+    def Enrol(self, request: Any, context: Any) -> enrolment_pb2.EnrolResponse:  # noqa: N802  # the name of the rpc
         """One use, bound to the CSR."""
         if request.secret != self.secret:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "the token is not known")
@@ -326,19 +326,21 @@ class Coordinator(fleet_pb2_grpc.FleetServicer, enrolment_pb2_grpc.EnrolmentServ
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "the token was used already")
         self._bound_csr = request.csr_der
         self._note(lambda: self.seen.enrolments.append(request))
-        return self._reply(request.csr_der)
+        return self._enrolled(request.csr_der)
 
-    def Recover(self, request: Any, context: Any) -> enrolment_pb2.EnrolReply:  # noqa: N802  # the name of the rpc
+    def Recover(self, request: Any, context: Any) -> enrolment_pb2.RecoverResponse:  # noqa: N802  # the name of the rpc
         """Proof of the key of an expired certificate."""
         old = x509.load_der_x509_certificate(request.expired_certificate_der)
         proof = b"soundings-recover" + request.csr_der + request.sent_at_us.to_bytes(8, "big")
         key = old.public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey)
         key.verify(request.signature, proof, ec.ECDSA(hashes.SHA256()))
-        return self._reply(request.csr_der)
+        return enrolment_pb2.RecoverResponse(
+            certificate_pem=self._certificate(request.csr_der), ca_pem=self.authority.pem
+        )
 
-    def _reply(self, csr_der: bytes) -> enrolment_pb2.EnrolReply:
-        return enrolment_pb2.EnrolReply(
+    def _enrolled(self, csr_der: bytes) -> enrolment_pb2.EnrolResponse:
+        return enrolment_pb2.EnrolResponse(
             probe_id=PROBE_ID,
             certificate_pem=self._certificate(csr_der),
             ca_pem=self.authority.pem,

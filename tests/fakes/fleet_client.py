@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from coordinator.core.tokens import parse_token
-from coordinator.rpc.authority import RECOVERY_MESSAGE, SERVER_NAME
+from coordinator.rpc.authority import RECOVERY_MESSAGE, SERVER_NAME, SPIFFE_PREFIX
 from proto.codec import plan_from_wire
 from proto.gen import enrolment_pb2, enrolment_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 from proto.model import Plan
@@ -87,14 +87,24 @@ async def recover(
         signature=(signing_key or key).sign(message, ec.ECDSA(hashes.SHA256())),
     )
     reply = await ask_enrolment(address, old.ca, "Recover", request)
-    return Credentials(reply.probe_id, old.key, reply.certificate_pem, reply.ca_pem)
+    return Credentials(
+        _probe_id(reply.certificate_pem), old.key, reply.certificate_pem, reply.ca_pem
+    )
+
+
+def _probe_id(certificate_pem: bytes) -> str:
+    """Whose certificate it is, as the doors read it."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return uri.removeprefix(SPIFFE_PREFIX)
 
 
 async def ask_enrolment(address: str, ca: bytes, call: str, request: Any) -> Any:
     """One call on the enrolment door."""
     credentials = grpc.ssl_channel_credentials(ca)
     async with grpc.aio.secure_channel(address, credentials, OPTIONS) as channel:
-        stub = enrolment_pb2_grpc.EnrolmentStub(channel)
+        stub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
         return await getattr(stub, call)(request, timeout=REPLY_WITHIN_S)
 
 
@@ -162,18 +172,18 @@ class EndedError(Exception):
 async def session(address: str, credentials: grpc.ChannelCredentials) -> AsyncIterator[Line]:
     """A session on the fleet door."""
     async with grpc.aio.secure_channel(address, credentials, OPTIONS) as channel:
-        call = fleet_pb2_grpc.FleetStub(channel).Session()
+        call = fleet_pb2_grpc.FleetServiceStub(channel).Session()
         try:
             yield Line(call)
         finally:
             call.cancel()
 
 
-async def renew(address: str, credentials: Credentials, csr_der: bytes) -> fleet_pb2.RenewReply:
+async def renew(address: str, credentials: Credentials, csr_der: bytes) -> fleet_pb2.RenewResponse:
     """A new certificate over the fleet door."""
     async with grpc.aio.secure_channel(address, credentials.channel(), OPTIONS) as channel:
-        stub = fleet_pb2_grpc.FleetStub(channel)
-        reply: fleet_pb2.RenewReply = await stub.Renew(
+        stub = fleet_pb2_grpc.FleetServiceStub(channel)
+        reply: fleet_pb2.RenewResponse = await stub.Renew(
             fleet_pb2.RenewRequest(csr_der=csr_der), timeout=REPLY_WITHIN_S
         )
         return reply

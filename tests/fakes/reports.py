@@ -83,7 +83,7 @@ def batch_of(
         epoch=epoch,
         seq=seq,
         rows=rows,
-        codec=fleet_pb2.Batch.ZLIB if pack else fleet_pb2.Batch.PLAIN,
+        codec=fleet_pb2.Batch.CODEC_ZLIB if pack else fleet_pb2.Batch.CODEC_PLAIN,
         raw_bytes=len(body),
         body=zlib.compress(body) if pack else body,
     )

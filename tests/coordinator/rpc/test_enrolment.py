@@ -136,7 +136,7 @@ def test_guessing_tokens_is_slowed_down(tmp_path: Path) -> None:
             request = enrolment_pb2.EnrolRequest(token_id=b"x", csr_der=b"x")
             credentials = grpc.ssl_channel_credentials(house.ca)
             async with grpc.aio.secure_channel(house.enrol_door, credentials, OPTIONS) as channel:
-                stub = enrolment_pb2_grpc.EnrolmentStub(channel)
+                stub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
                 for _ in range(FAILURES_PER_MINUTE_MAX // 15):
                     codes = await asyncio.gather(*(_code(stub, request) for _ in range(15)))
                     assert set(codes) == {grpc.StatusCode.INVALID_ARGUMENT}

@@ -97,7 +97,7 @@ def test_a_reconnecting_probe_learns_what_is_durable(tmp_path: Path) -> None:
 
 
 BOMB = fleet_pb2.Batch(
-    epoch=7, seq=1, rows=1, codec=fleet_pb2.Batch.ZLIB, raw_bytes=100,
+    epoch=7, seq=1, rows=1, codec=fleet_pb2.Batch.CODEC_ZLIB, raw_bytes=100,
     body=batch_of(bytes(1 << 20)).body,
 )  # fmt: skip
 BATCHES: list[tuple[Callable[[], fleet_pb2.Batch], str]] = [
@@ -109,7 +109,7 @@ BATCHES: list[tuple[Callable[[], fleet_pb2.Batch], str]] = [
     (lambda: BOMB, "the body inflates to more than its raw_bytes of 100"),
     (
         lambda: fleet_pb2.Batch(
-            epoch=7, seq=1, rows=1, codec=fleet_pb2.Batch.ZLIB, raw_bytes=9, body=b"nonsense"
+            epoch=7, seq=1, rows=1, codec=fleet_pb2.Batch.CODEC_ZLIB, raw_bytes=9, body=b"nonsense"
         ),
         "the body is not zlib",
     ),
@@ -118,7 +118,13 @@ BATCHES: list[tuple[Callable[[], fleet_pb2.Batch], str]] = [
         "codec 5 is unknown",
     ),
     (
-        lambda: fleet_pb2.Batch(epoch=7, seq=1, rows=1, raw_bytes=9, body=b"nonsense"),
+        lambda: fleet_pb2.Batch(epoch=7, seq=1, rows=1, raw_bytes=8, body=b"nonsense"),
+        "codec 0 is unknown",
+    ),
+    (
+        lambda: fleet_pb2.Batch(
+            epoch=7, seq=1, rows=1, codec=fleet_pb2.Batch.CODEC_PLAIN, raw_bytes=9, body=b"nonsense"
+        ),
         "raw_bytes is 9, the body has 8",
     ),
     (
