@@ -30,16 +30,18 @@ FILE_BYTES_MAX: Final = 4 << 20
 """Ten thousand checks fit in one; more is another file by mistake."""
 
 
-def load_config(path: Path, *, loaded_at_us: int) -> tuple[Config, Source]:
+def load_config(
+    path: Path, *, loaded_at_us: int, loaded_by: str = "start"
+) -> tuple[Config, Source]:
     """Read and validate a configuration file.
 
     Raises ConfigError with every finding.
     """
-    source = read_source(path, loaded_at_us=loaded_at_us)
+    source = read_source(path, loaded_at_us=loaded_at_us, loaded_by=loaded_by)
     return parse_config(source.text, file=str(path)), source
 
 
-def read_source(path: Path, *, loaded_at_us: int) -> Source:
+def read_source(path: Path, *, loaded_at_us: int, loaded_by: str) -> Source:
     """Read a configuration file without judging it. Raises ConfigError when it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -55,7 +57,7 @@ def read_source(path: Path, *, loaded_at_us: int) -> Source:
         raise ConfigError((f"{path}: byte {error.start} is not UTF-8; {fix}",)) from error
     if len(raw) > FILE_BYTES_MAX:
         raise ConfigError((f"{path}: the file is over {FILE_BYTES_MAX >> 20} MiB; split it",))
-    return Source(text, hashlib.sha256(raw).hexdigest(), loaded_at_us)
+    return Source(text, hashlib.sha256(raw).hexdigest(), loaded_at_us, loaded_by)
 
 
 def parse_config(text: str, *, file: str) -> Config:
@@ -126,12 +128,12 @@ class Configs:
             footprint = await asyncio.to_thread(self._footprint)
             if asked or self._owed or footprint != self._printed:
                 self._printed = footprint
-                await self._try_reload()
+                await self._try_reload(by="signal" if asked else "file")
 
-    async def _try_reload(self) -> None:
+    async def _try_reload(self, *, by: str) -> None:
         """Reload; while the store is in trouble what is in force stays, and the next look retries."""
         try:
-            await self.reload()
+            await self.reload(by=by)
         except Exception as error:  # noqa: BLE001 whatever ails the store, the server goes on
             if not self._owed:
                 self._log.error("configuration waits for the store", error=str(error)[:300])
@@ -139,8 +141,8 @@ class Configs:
         else:
             self._owed = False
 
-    async def reload(self) -> bool:
-        """Read the file again; True when what it says is in force now.
+    async def reload(self, *, by: str = "file") -> bool:
+        """Read the file again; True when what it says is in force now. `by` goes on record.
 
         A bad file changes nothing but the log and the table config_versions.
 
@@ -148,7 +150,9 @@ class Configs:
         """
         source = None
         try:
-            source = await asyncio.to_thread(read_source, self._path, loaded_at_us=self._wall())
+            source = await asyncio.to_thread(
+                read_source, self._path, loaded_at_us=self._wall(), loaded_by=by
+            )
             config = parse_config(source.text, file=str(self._path))
         except ConfigError as error:
             await self._refuse(source, error)

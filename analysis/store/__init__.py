@@ -4,7 +4,14 @@ from analysis.store.asking import Answer, ask_freely
 from analysis.store.choosing import Served, served, usual_window
 from analysis.store.importing import Imported, import_rows
 from analysis.store.judging import adjudicate_store, alarms_store, judge_store
-from analysis.store.migrations import SchemaError, migrate
+from analysis.store.migrations import (
+    SchemaError,
+    Upgraded,
+    known_migrations,
+    migrate,
+    upgrade,
+    version_of,
+)
 from analysis.store.opening import (
     Connection,
     StoreError,
@@ -23,12 +30,14 @@ __all__ = [
     "SchemaError",
     "Served",
     "StoreError",
+    "Upgraded",
     "Window",
     "adjudicate_store",
     "alarms_store",
     "ask_freely",
     "import_rows",
     "judge_store",
+    "known_migrations",
     "latest_incidents",
     "latest_verdicts",
     "migrate",
@@ -37,5 +46,7 @@ __all__ = [
     "open_to_write",
     "read_block",
     "served",
+    "upgrade",
     "usual_window",
+    "version_of",
 ]

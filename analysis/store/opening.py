@@ -9,7 +9,7 @@ from typing import Final
 
 import duckdb
 
-from analysis.store.migrations import migrate
+from analysis.store.migrations import migrate, upgrade
 from proto.model import SoundingsError
 
 # A file that older DuckDB programs can read as well; it costs five per cent of CPU on writing.
@@ -47,13 +47,18 @@ def open_to_read(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def open_to_write(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A store with the newest schema, made when it is not there.
+    """A store with the newest schema, made when it is not there; an older one is kept beside it.
 
     Raises:
         StoreError: another process has it open, or it is no store.
+        SchemaError: a newer program wrote it, or it could not be brought to the newest schema.
     """
     if not path.exists():
         _create(path)
+    try:
+        upgrade(path)
+    except duckdb.IOException as error:
+        raise StoreError(_why(path, str(error))) from error
     con = _connect(path, read_only=False)
     try:
         migrate(con)

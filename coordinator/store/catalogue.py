@@ -22,11 +22,12 @@ from proto.slots import phase_us
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A configuration file as it was read."""
+    """A configuration file as it was read; `loaded_by` says what or who had it read."""
 
     text: str
     sha256: str
     loaded_at_us: int
+    loaded_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def accept_config(con: duckdb.DuckDBPyConnection, config: Config, source: Source
         version += 1
         _record_config(con, source, version=version, findings=None)
     stored = {row.check_no: row for row in _stored_checks(con)}
-    known = {row.check_id: row.check_no for row in stored.values()}
+    known = _numbers(con, stored.values())
     definitions = define_checks(config, number_checks(check_ids(config), known))
     rows = [_check_row(definition, version) for definition in definitions]
     changed = [row for row in rows if not _is_same(stored.get(row.check_no), row)]
@@ -60,8 +61,7 @@ def accept_once(
     con: duckdb.DuckDBPyConnection, define: Callable[[Mapping[str, int]], tuple[Definition, ...]]
 ) -> tuple[Definition, ...]:
     """Number and record checks that are in no configuration; `define` makes them of what is known."""
-    known = {row.check_id: row.check_no for row in _stored_checks(con)}
-    definitions = define(known)
+    definitions = define(_numbers(con, _stored_checks(con)))
     insert_rows(con, [_check_row(definition, 0) for definition in definitions])
     con.execute(statement("current_checks")).fetchall()
     return definitions
@@ -84,8 +84,15 @@ def _record_config(
         "sha256": source.sha256,
         "source": source.text,
         "findings": findings,
+        "loaded_by": source.loaded_by,
     }
     con.execute(statement("insert_config_version"), values).fetchall()
+
+
+def _numbers(con: duckdb.DuckDBPyConnection, stored: Iterable[CheckRow]) -> dict[str, int]:
+    """The number of every check there ever was; what a restore set aside stands under no name."""
+    [(floor,)] = con.execute(statement("check_floor")).fetchall()
+    return {"": floor, **{row.check_id: row.check_no for row in stored}}
 
 
 def _stored_checks(con: duckdb.DuckDBPyConnection) -> list[CheckRow]:

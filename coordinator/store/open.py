@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
+import structlog
 
-from analysis.store import migrate
+from analysis.store import SchemaError, known_migrations, migrate, upgrade, version_of
 from coordinator.store.readers import Readers
 from proto.model import SoundingsError
 
@@ -53,15 +54,30 @@ def open_store(path: Path) -> Opened:
 
     Raises:
         StoreOpenError: another process has it open, or it cannot be read.
-        analysis.store.SchemaError: a newer program wrote it.
+        analysis.store.SchemaError: a newer program wrote it, or an older one could not be brought up to date.
     """
     root = connect(path)
+    if 0 < version_of(root) < known_migrations()[-1][0]:
+        root.close()
+        _upgrade(path)
+        root = connect(path)
     try:
         migrate(root)
         return Opened(root, root.cursor(), Readers(root))
+    except SchemaError as error:
+        root.close()
+        raise SchemaError(f"{path}: {error}") from error
     except BaseException:
         root.close()
         raise
+
+
+def _upgrade(path: Path) -> None:
+    done = upgrade(path)
+    assert done is not None, "it was older a moment ago, and we hold the directory"
+    structlog.get_logger("store").warning(
+        "store_migrated", from_version=done.before, to_version=done.after, kept=str(done.kept)
+    )
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:

@@ -105,7 +105,7 @@ async def a_store(
     )
     store.start()
     try:
-        source = Source(text="", sha256="s", loaded_at_us=NOW_US)
+        source = Source(text="", sha256="s", loaded_at_us=NOW_US, loaded_by="start")
         catalogue = await store.run_in_store(lambda con: accept_config(con, CONFIG, source))
         await store.run_in_store(lambda con: record_probes(con, PROBES, recorded_at_us=NOW_US))
         checks = [definition.check for definition in catalogue.definitions]

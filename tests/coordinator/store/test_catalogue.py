@@ -43,7 +43,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 
 def source(sha256: str, at_us: int = 0) -> Source:
     """A configuration text by its hash."""
-    return Source(f"# {sha256}", sha256, at_us)
+    return Source(f"# {sha256}", sha256, at_us, "start")
 
 
 def test_a_text_keeps_its_version_and_another_gets_the_next(opened: Opened) -> None:
@@ -157,3 +157,22 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "s.duckdb").write_bytes(b"not a store" * 1000)
     with pytest.raises(StoreOpenError, match=r"s\.duckdb"):
         connect(tmp_path / "s.duckdb")
+
+
+def test_what_a_restore_set_aside_is_given_to_nothing_new(opened: Opened) -> None:
+    """New checks and plans are numbered above what may have been given after the backup."""
+    con = opened.writer
+    only_anchor = validate(
+        {"anchor": [{"name": "a", "url": "tcp://a.test:7", "kinds": ["tcp"]}]}, file="f"
+    )
+    known = accept_config(con, only_anchor, source("a")).definitions
+    con.execute("INSERT INTO restores VALUES ('2026-01-02', '2026-01-01', 500, 9000, 'm')")
+    numbers = {
+        one.check.check_id: one.check.check_no
+        for one in accept_config(con, CONFIG, source("b")).definitions
+    }
+    assert {numbers.pop(one.check.check_id) for one in known} == {
+        one.check.check_no for one in known
+    }
+    assert sorted(numbers.values()) == list(range(501, 501 + len(numbers)))
+    assert following(con).newest == 9000
