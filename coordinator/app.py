@@ -45,6 +45,7 @@ from coordinator.rpc.doors import (
 )
 from coordinator.rpc.enrolment import EnrolmentDoor
 from coordinator.rpc.fleet import FleetDoor
+from coordinator.rpc.health import Standing
 from coordinator.rpc.measuring import Measuring
 from coordinator.rpc.plans import Plans
 from coordinator.rpc.session import Desk
@@ -205,10 +206,11 @@ async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) ->
     configs.listen(plans.renew)
     configs.listen(lambda _: door.push_plans())
     configs.listen(lambda catalogue: identity.rename(server_names(catalogue.config)))
+    standing = Standing(door.draining, trouble=lambda: runtime.store.trouble)
     servers = (
-        await serve_fleet(door),
-        _enrol_server(runtime, plans),
-        serve_admin(AdminDoor(_operations(runtime, door, plans), tracing, measuring)),
+        serve_fleet(door, standing),
+        serve_enrolment(_enrolment(runtime, plans), standing),
+        serve_admin(AdminDoor(_operations(runtime, door, plans), tracing, measuring), standing),
     )
     doors = configs.config.doors
     try:
@@ -235,7 +237,7 @@ def server_names(config: Config) -> tuple[str, ...]:
     return (*config.doors.names, *(name for name in bound if name not in wildcards))
 
 
-def _enrol_server(runtime: Runtime, plans: Plans) -> Server:
+def _enrolment(runtime: Runtime, plans: Plans) -> EnrolmentDoor:
     async def welcome(probe: Probe) -> None:
         plans.look_again()
         await _record_probe(runtime, probe)
@@ -244,14 +246,13 @@ def _enrol_server(runtime: Runtime, plans: Plans) -> Server:
         port = runtime.addresses["fleet"].rpartition(":")[2]
         return [f":{port}"]
 
-    door = EnrolmentDoor(
+    return EnrolmentDoor(
         runtime.registry,
         runtime.authority,
         wall=runtime.wall,
         fleet_endpoints=endpoints,
         welcome=welcome,
     )
-    return serve_enrolment(door)
 
 
 def _operations(runtime: Runtime, door: FleetDoor, plans: Plans) -> Operations:

@@ -11,11 +11,14 @@ from typing import Final
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1.health import SERVICE_NAME as HEALTH  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from coordinator.core.settings import Address
 from coordinator.ports import PortError, explain_port
 from coordinator.rpc.authority import SERVER_LIFE, Authority
+from coordinator.rpc.health import Health, Standing
 from proto.gen import admin_pb2_grpc, enrolment_pb2_grpc, fleet_pb2_grpc
 
 Server = grpc.aio.Server
@@ -50,6 +53,10 @@ ENROL_OPTIONS: Final = (*COMMON_OPTIONS, ("grpc.max_connection_idle_ms", 30_000)
 ENROL_CALLS_MAX: Final = 200
 """Enrolments at once: each signs a certificate, which is the dearest thing a stranger can ask."""
 
+
+FLEET: Final = "soundings.v1.FleetService"
+ENROLMENT: Final = "soundings.v1.EnrolmentService"
+ADMIN: Final = "soundings.v1.AdminService"
 
 SOCKET_PATH_MAX: Final = 107
 """sun_path of unix(7), less its end."""
@@ -119,28 +126,40 @@ def bind(
     return Address(address.name, port)
 
 
-async def serve_fleet(door: fleet_pb2_grpc.FleetServiceServicer) -> Server:
-    """The server of the fleet door, with gRPC's own health service beside it."""
+def serve_fleet(door: fleet_pb2_grpc.FleetServiceServicer, standing: Standing) -> Server:
+    """The server of the fleet door."""
     server = grpc.aio.server(options=FLEET_OPTIONS)
     fleet_pb2_grpc.add_FleetServiceServicer_to_server(door, server)
-    healthy = health.aio.HealthServicer()
-    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    _tell_health(server, Health(FLEET, standing))
     return server
 
 
-def serve_enrolment(door: enrolment_pb2_grpc.EnrolmentServiceServicer) -> Server:
+def serve_enrolment(
+    door: enrolment_pb2_grpc.EnrolmentServiceServicer, standing: Standing
+) -> Server:
     """The server of the enrolment door."""
     server = grpc.aio.server(options=ENROL_OPTIONS, maximum_concurrent_rpcs=ENROL_CALLS_MAX)
     enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(door, server)
+    _tell_health(server, Health(ENROLMENT, standing, watchable=False))
     return server
 
 
-def serve_admin(door: admin_pb2_grpc.AdminServiceServicer) -> Server:
-    """The server of the operator's socket."""
+def serve_admin(door: admin_pb2_grpc.AdminServiceServicer, standing: Standing) -> Server:
+    """The server of the operator's socket, which also describes itself.
+
+    Reflection is here alone: at the other doors it would be code that strangers reach, for probes that
+    were compiled from the contract anyway.
+    """
     server = grpc.aio.server()
     admin_pb2_grpc.add_AdminServiceServicer_to_server(door, server)
+    _tell_health(server, Health(ADMIN, standing))
+    names = (ADMIN, HEALTH, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
     return server
+
+
+def _tell_health(server: Server, health: Health) -> None:
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
 
 
 async def stop_all(servers: Sequence[grpc.aio.Server], *, grace_s: float) -> None:

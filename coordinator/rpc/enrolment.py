@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from coordinator.core.registry import Probe, refuse_probe
 from coordinator.core.tokens import Refused
 from coordinator.rpc.authority import Authority, AuthorityError, as_datetime
+from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.registry import Registry
 from proto.gen import enrolment_pb2, enrolment_pb2_grpc
 
@@ -68,7 +69,12 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
         refusal = refuse_probe(answer)
         if refusal is not None:
             await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
-        await self._welcome(answer)
+        try:
+            await self._welcome(answer)
+        except StoreUnavailableError as error:  # the token is bound to this CSR: it may ask again
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, f"the store takes nothing at the moment: {error}"
+            )
         self._log.info(
             "probe enrolled",
             probe_id=answer.probe_id,

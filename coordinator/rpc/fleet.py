@@ -46,6 +46,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
         *,
         limits: Callable[[], Limits],
     ) -> None:
+        self.draining = asyncio.Event()
         self._desk = desk
         self._registry = registry
         self._authority = authority
@@ -53,7 +54,6 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
         self._live: dict[str, ProbeSession] = {}
         self._ended = asyncio.Event()
         self._numbers = itertools.count(1)
-        self._draining = False
         self.saw_failure_runs: Callable[[Probe, frozenset[int]], None] = lambda _probe, _nos: None
         self._log = structlog.get_logger("fleet")
 
@@ -134,7 +134,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
 
     def drain(self) -> None:
         """Take no more sessions and end those that are up, after what they are owed."""
-        self._draining = True
+        self.draining.set()
         for session in self._live.values():
             session.drain()
 
@@ -170,7 +170,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
                     SessionRow(at_us=at_us, probe_id=probe_id, what="refused", detail=refusal)
                 )
             await _abort(context, grpc.StatusCode.PERMISSION_DENIED, refusal or "no such probe")
-        if self._draining:
+        if self.draining.is_set():
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "draining")
         if self._desk.store.trouble is not None:
             await _say_ending(

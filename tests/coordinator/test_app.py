@@ -8,10 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import grpc
-import grpc.aio
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from coordinator.app import wall_us
 from coordinator.core.registry import Vantage
@@ -23,7 +20,7 @@ from coordinator.runtime import Runtime
 from proto.gen import fleet_pb2
 from proto.model import ConfigError
 from tests.fakes.coordinators import CONFIG, a_coordinator
-from tests.fakes.fleet_client import OPTIONS, session
+from tests.fakes.fleet_client import session
 
 BAD = CONFIG.replace('url = "https', 'url = "ftp')
 
@@ -287,17 +284,3 @@ def test_a_path_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(CoordinatorError, match="name a shorter --data"):
         asyncio.run(scenario())
-
-
-def test_gprcs_own_health_service_answers(tmp_path: Path) -> None:
-    """Whoever watches services the usual way finds this one serving."""
-
-    async def scenario() -> None:
-        async with a_coordinator(tmp_path) as house:
-            probe = await house.probe()
-            async with grpc.aio.secure_channel(house.fleet, probe.channel(), OPTIONS) as channel:
-                stub = health_pb2_grpc.HealthStub(channel)
-                reply = await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
-                assert reply.status == health_pb2.HealthCheckResponse.SERVING
-
-    asyncio.run(scenario())

@@ -128,6 +128,20 @@ def test_a_revoked_probe_gets_nothing_from_its_old_token(tmp_path: Path) -> None
     asyncio.run(scenario())
 
 
+def test_an_enrolment_waits_for_the_store(tmp_path: Path) -> None:
+    """An enrolment that cannot be recorded is put off and not refused: UNAVAILABLE, with the reason."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            token = await house.token()
+            await house.runtime.store.stop()
+            code, details = await refusal(house, token)
+            assert code is grpc.StatusCode.UNAVAILABLE
+            assert details.startswith("the store takes nothing at the moment: ")
+
+    asyncio.run(scenario())
+
+
 def test_guessing_tokens_is_slowed_down(tmp_path: Path) -> None:
     """After so many refusals in a minute everybody is told to wait."""
 
