@@ -71,7 +71,7 @@ def wall_us() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What a coordinator is started with. `faults` and `make_store` are for drills."""
+    """What a coordinator is started with. `faults`, `make_store` and `spread` are for drills."""
 
     config_file: Path
     data_dir: Path
@@ -79,6 +79,7 @@ class Launch:
     wall: Callable[[], int] = wall_us
     faults: Faults = field(default_factory=Faults)
     make_store: Callable[..., Store] = Store
+    spread: Callable[[], float] = random.random  # where within its bounds a wait of probes lies
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -96,7 +97,7 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         data = stack.enter_context(hold(launch.data_dir))
         runtime = await _open_stores(stack, data, launch)
-        fleet = await _open_doors(stack, data, runtime)
+        fleet = await _open_doors(stack, data, runtime, spread=launch.spread)
         start = await stack.enter_async_context(_loops())
         start(runtime.configs.watch())
         start(_watch_silence(fleet.door))
@@ -180,7 +181,9 @@ class _Fleet:
     servers: tuple[Server, ...]
 
 
-async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) -> _Fleet:
+async def _open_doors(
+    stack: AsyncExitStack, data: DataDir, runtime: Runtime, *, spread: Callable[[], float]
+) -> _Fleet:
     configs, authority = runtime.configs, runtime.authority
     remembered = await runtime.store.run_in_store(abilities)
     census = Census(runtime.registry, runtime.presence, remembered=remembered, wall=runtime.wall)
@@ -192,7 +195,7 @@ async def _open_doors(stack: AsyncExitStack, data: DataDir, runtime: Runtime) ->
         presence=runtime.presence,
         budget=Budget(configs.config.limits.queue_mib << 20),
         wall=runtime.wall,
-        spread=random.random,
+        spread=spread,
     )
     door = FleetDoor(desk, runtime.registry, authority, limits=lambda: configs.config.limits)
     tracing = Tracing(desk, door)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,13 +47,15 @@ def soundings(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "soundings", *arguments]
 
 
-async def enrolled(house: House, state: Path) -> None:
-    """Enrol by the command, as an operator does."""
-    arguments = ("--coordinator", house.enrol_door, await house.token(), "--state", str(state))
+async def enrolled(house: House, state: Path, *, toml: str = "", **token: Any) -> None:
+    """Enrol by the command, as an operator does; `toml` is what probe.toml says beside loopback."""
+    text = await house.token(**token)
+    arguments = ("--coordinator", house.enrol_door, text, "--state", str(state))
     command = soundings("probe", "enrol", *arguments)
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    (state / "probe.toml").write_text('allow_networks = ["127.0.0.0/8"]\n', encoding="utf-8")
+    allowed = 'allow_networks = ["127.0.0.0/8"]\n'
+    (state / "probe.toml").write_text(allowed + toml, encoding="utf-8")
 
 
 @contextmanager

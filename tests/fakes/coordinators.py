@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,10 +60,10 @@ class House:
         """The operator, over the socket."""
         return Operator(self.runtime.data_dir / "admin.sock")
 
-    async def token(self, **fields: Any) -> str:
+    async def token(self, *, name: str = "", **fields: Any) -> str:
         """A token for one probe."""
         vantage = Vantage(**{"asn": 64512, "country": "DE", **fields})
-        made = await self.operator.create_token(name="", vantage=vantage, ttl_s=3600)
+        made = await self.operator.create_token(name=name, vantage=vantage, ttl_s=3600)
         return str(made["token"])
 
     async def probe(self, **fields: Any) -> Credentials:
@@ -72,6 +73,13 @@ class House:
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Read from the store."""
         return ask(self.runtime.store, sql)
+
+    def records(self, sql: str) -> list[dict[str, Any]]:
+        """Read from the store, by column."""
+        with self.runtime.store.cursor() as cursor:
+            found = cursor.execute(sql)
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     async def until(self, sql: str, expected: list[tuple[Any, ...]]) -> None:
         """Wait until the store answers so: rows beside results come with the next commit."""
@@ -88,6 +96,7 @@ async def a_coordinator(
     faults: Faults | None = None,
     wall: Callable[[], int] = wall_us,
     services: Any = (),
+    spread: Callable[[], float] = random.random,
 ) -> AsyncIterator[House]:
     """A coordinator in `path`, ready."""
     config_file = path / "soundings.toml"
@@ -98,6 +107,7 @@ async def a_coordinator(
         faults=faults or Faults(),
         wall=wall,
         services=services,
+        spread=spread,
     )
     async with coordinator(launch) as runtime:
         yield House(runtime, config_file)

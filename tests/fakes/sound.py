@@ -1,4 +1,4 @@
-"""A web server on loopback that answers every GET with one word: something to measure."""
+"""A web server on loopback, which answers every GET with one word unless told otherwise."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Sound(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def a_target() -> Iterator[int]:
+def a_target(answers: type[BaseHTTPRequestHandler] = Sound) -> Iterator[int]:
     """Its port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Sound) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), answers) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server.server_port
