@@ -44,7 +44,10 @@ def _relation(store: duckdb.DuckDBPyConnection, name: str, comment: str) -> str:
         "WHERE table_name = ? AND NOT internal ORDER BY column_index",
         [name],
     ).fetchall()
-    rows = [f"| `{column}` | {_type(kind)} | {about or ''} |" for column, kind, about in columns]
+    rows = [
+        f"| `{column}` | {_type(kind)} | {about or 'As in `results`.'} |"
+        for column, kind, about in columns
+    ]
     return "\n".join(
         [f"## {name}", "", comment, "", "| column | type | meaning |", "|---|---|---|", *rows, ""]
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -17,7 +18,7 @@ from probe.io.uplink import Uplink
 from probe.plans import PlanBook
 from proto.gen import plan_pb2
 from proto.model import Heartbeat, Hello, Plan
-from tests.fakes.fleet import Coordinator
+from tests.fakes.fleet import Coordinator, Seen
 from tests.fakes.ledgers import START_US, a_row
 
 
@@ -131,3 +132,24 @@ def enrolled(path: Path, coordinator: Coordinator) -> Path:
 def numbers_of(coordinator: Coordinator) -> list[int]:
     """Which of `Vantage.add`'s rows the coordinator committed, in order of arrival."""
     return [row.slot_at_us - START_US for row in coordinator.seen.rows]
+
+
+@asynccontextmanager
+async def online(vantage: Vantage) -> AsyncIterator[Vantage]:
+    """A vantage that talks until the block ends."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(vantage.run)
+        yield vantage
+        nursery.cancel_scope.cancel()
+
+
+async def seen(coordinator: Coordinator, condition: Callable[[Seen], bool]) -> None:
+    """Wait until the coordinator saw something."""
+    await trio.to_thread.run_sync(coordinator.wait, condition)
+
+
+async def emptied(vantage: Vantage) -> None:
+    """Wait until the spool holds nothing more."""
+    with trio.fail_after(20):
+        while vantage.outbox.rows:
+            await vantage.outbox.read(after=(0, 0), limit=1)

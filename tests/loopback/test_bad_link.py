@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 import structlog
 import trio
 
-from tests.fakes.fleet import Coordinator, Seen
+from tests.fakes.fleet import Coordinator
 from tests.fakes.relay import Relay
-from tests.fakes.vantage import Vantage, enrolled, numbers_of
+from tests.fakes.vantage import Vantage, emptied, enrolled, numbers_of, online, seen
 
 DEADLINE_S = 0.5
 PATIENCE_S = 3.0
 """Far above that and the 0.2 s between two questions, for a busy machine; far below any keepalive of gRPC (15 s)."""
-
-
-@pytest.fixture
-def coordinator() -> Iterator[Coordinator]:
-    """A fake coordinator on loopback."""
-    with Coordinator() as made:
-        yield made
-
-
-@asynccontextmanager
-async def online(vantage: Vantage) -> AsyncIterator[Vantage]:
-    """A vantage that talks until the block ends."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(vantage.run)
-        yield vantage
-        nursery.cancel_scope.cancel()
-
-
-async def seen(coordinator: Coordinator, condition: Callable[[Seen], bool]) -> None:
-    """Wait until the coordinator saw something."""
-    await trio.to_thread.run_sync(coordinator.wait, condition)
-
-
-async def emptied(vantage: Vantage) -> None:
-    """Wait until the spool holds nothing more."""
-    with trio.fail_after(20):
-        while vantage.outbox.rows:
-            await vantage.outbox.read(after=(0, 0), limit=1)
 
 
 async def test_a_flapping_link_loses_and_doubles_nothing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,13 +33,6 @@ FEW, MANY = (tuple(a_check(n, interval_s=60) for n in range(1, count + 1)) for c
 ROWS = 7200  # five checks in a day, or twenty in six hours
 LIMITS = Limits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=1000)
 SMALL_BYTES = 16 << 10
-
-
-@pytest.fixture
-def coordinator() -> Iterator[Coordinator]:
-    """A fake coordinator on loopback."""
-    with Coordinator() as made:
-        yield made
 
 
 async def measure(vantage: Vantage, clock: MockClock, checks: Sequence[Check], seconds: int) -> int:

@@ -4,7 +4,7 @@ import socket
 import ssl
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,13 +15,6 @@ from probe.io import enrol
 from probe.io.clock import wall_us
 from probe.io.state import StateDirectory
 from tests.fakes.fleet import Authority, Coordinator
-
-
-@pytest.fixture
-def coordinator() -> Iterator[Coordinator]:
-    """A fake coordinator on loopback."""
-    with Coordinator() as made:
-        yield made
 
 
 def ask(

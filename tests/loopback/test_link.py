@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +19,6 @@ from tests.fakes.scripted_server import Script, serve
 from tests.fakes.vantage import enrolled
 
 HELLO = fleet_pb2.Up(hello=fleet_pb2.Hello())
-
-
-@pytest.fixture
-def coordinator() -> Iterator[Coordinator]:
-    """A fake coordinator on loopback."""
-    with Coordinator() as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 import structlog
 import trio
 
@@ -16,39 +13,11 @@ from probe.io.link import INBOX_MAX, open_stream
 from probe.io.state import StateDirectory
 from proto.gen import fleet_pb2
 from proto.model import Certificate, Plan
-from tests.fakes.fleet import Authority, Behaviour, Coordinator, Seen
+from tests.fakes.fleet import Authority, Behaviour, Coordinator
 from tests.fakes.ledgers import START_US, a_check, a_row
-from tests.fakes.vantage import Vantage, enrolled, numbers_of
+from tests.fakes.vantage import Vantage, emptied, enrolled, numbers_of, online, seen
 
 PLAN = Plan(version=7, checks=(a_check(),), heartbeat_s=0.2)
-
-
-@pytest.fixture
-def coordinator() -> Iterator[Coordinator]:
-    """A fake coordinator on loopback."""
-    with Coordinator() as made:
-        yield made
-
-
-@asynccontextmanager
-async def online(vantage: Vantage) -> AsyncIterator[Vantage]:
-    """A vantage that talks until the block ends."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(vantage.run)
-        yield vantage
-        nursery.cancel_scope.cancel()
-
-
-async def seen(coordinator: Coordinator, condition: Callable[[Seen], bool]) -> None:
-    """Wait until the coordinator saw something."""
-    await trio.to_thread.run_sync(coordinator.wait, condition)
-
-
-async def emptied(vantage: Vantage) -> None:
-    """Wait until the spool holds nothing more."""
-    with trio.fail_after(20):
-        while vantage.outbox.rows:
-            await vantage.outbox.read(after=(0, 0), limit=1)
 
 
 async def test_rows_arrive_once_and_in_order(coordinator: Coordinator, tmp_path: Path) -> None:

@@ -68,6 +68,21 @@ def test_every_table_and_view_says_what_it_is(store: duckdb.DuckDBPyConnection) 
     assert silent == []
 
 
+def test_every_column_says_what_it_means(store: duckdb.DuckDBPyConnection) -> None:
+    """Each column carries a comment, but for those that mean what they mean in the view results."""
+    columns = store.execute(
+        "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal"
+    ).fetchall()
+    explained = {name for table, name, about in columns if table == "results" and about}
+    silent = [(table, name) for table, name, about in columns if not about]
+    parts_of_results = {"result_rows", "result_facts"}
+    assert [
+        (table, name)
+        for table, name in silent
+        if table not in parts_of_results or name not in explained
+    ] == []
+
+
 def test_results_keep_every_field_of_a_row(store: duckdb.DuckDBPyConnection) -> None:
     """No field of a Result is lost in the table but for its change of unit."""
     held = {row[0] for row in store.execute("DESCRIBE results").fetchall()} | {"hops"}
