@@ -34,7 +34,7 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_TRACE: _Kind.ValueType  # 6
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-    """Numbers are those of proto.model.Kind in order, plus one; 0 is never sent."""
+    """What a check does; 0 is never sent."""
 
 KIND_UNSPECIFIED: Kind.ValueType  # 0
 KIND_ICMP: Kind.ValueType  # 1
@@ -59,7 +59,7 @@ class _ControlEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Control.Value
     CONTROL_SECOND_PORT: _Control.ValueType  # 5
 
 class Control(_Control, metaclass=_ControlEnumTypeWrapper):
-    """Numbers are those of proto.model.Control in order, plus one; 0 = what a user does."""
+    """How a check departs from what a user does; 0 = not at all."""
 
 CONTROL_UNSPECIFIED: Control.ValueType  # 0
 CONTROL_REMEMBERED: Control.ValueType  # 1
@@ -238,8 +238,9 @@ Global___Plan: _TypeAlias = Plan  # noqa: Y015
 @_typing.final
 class SignedPlan(_message.Message):
     """`plan` is a serialised Plan, which carries its version and time of issue, for the probe `probe_id`
-    alone. `signature` is ECDSA P-256 with SHA-256 over what proto.codec.plan_seal makes of both, by the
-    key of the CA that the enrolment token pinned.
+    alone. `signature` is ECDSA P-256 with SHA-256 (DER), by the key of the CA that the enrolment token
+    pinned, over: "soundings plan", a zero byte, `probe_id`, a zero byte, the 32 bytes of SHA-256(`plan`).
+    Checks to run once are signed likewise, with "soundings once" at the beginning.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -13,6 +13,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,6 +24,222 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _State:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_State.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATE_MEASURED: _State.ValueType  # 0
+    STATE_NOT_RUN: _State.ValueType  # 1
+
+class State(_State, metaclass=_StateEnumTypeWrapper):
+    """The words of the columns: what each claims, and does not, is in docs/ontology.md. Where 0 is a word, the
+    column is never unknown; elsewhere 0 is what a column carries for "not known" or "nothing failed".
+
+    How a slot ended.
+    """
+
+STATE_MEASURED: State.ValueType  # 0
+STATE_NOT_RUN: State.ValueType  # 1
+Global___State: _TypeAlias = State  # noqa: Y015
+
+class _Reason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REASON_UNSPECIFIED: _Reason.ValueType  # 0
+    REASON_OVERLOADED: _Reason.ValueType  # 1
+    REASON_POLICY: _Reason.ValueType  # 2
+    REASON_UNSUPPORTED: _Reason.ValueType  # 3
+    REASON_STOPPED: _Reason.ValueType  # 4
+
+class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
+    """Why a slot was not run."""
+
+REASON_UNSPECIFIED: Reason.ValueType  # 0
+REASON_OVERLOADED: Reason.ValueType  # 1
+REASON_POLICY: Reason.ValueType  # 2
+REASON_UNSUPPORTED: Reason.ValueType  # 3
+REASON_STOPPED: Reason.ValueType  # 4
+Global___Reason: _TypeAlias = Reason  # noqa: Y015
+
+class _Operation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPERATION_UNSPECIFIED: _Operation.ValueType  # 0
+    OPERATION_RESOLVE: _Operation.ValueType  # 1
+    OPERATION_CONNECT: _Operation.ValueType  # 2
+    OPERATION_TLS: _Operation.ValueType  # 3
+    OPERATION_REQUEST: _Operation.ValueType  # 4
+    OPERATION_REPLY: _Operation.ValueType  # 5
+    OPERATION_ECHO: _Operation.ValueType  # 6
+    OPERATION_HOP: _Operation.ValueType  # 7
+
+class Operation(_Operation, metaclass=_OperationEnumTypeWrapper):
+    """The step that failed."""
+
+OPERATION_UNSPECIFIED: Operation.ValueType  # 0
+OPERATION_RESOLVE: Operation.ValueType  # 1
+OPERATION_CONNECT: Operation.ValueType  # 2
+OPERATION_TLS: Operation.ValueType  # 3
+OPERATION_REQUEST: Operation.ValueType  # 4
+OPERATION_REPLY: Operation.ValueType  # 5
+OPERATION_ECHO: Operation.ValueType  # 6
+OPERATION_HOP: Operation.ValueType  # 7
+Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+class _Failure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FAILURE_UNSPECIFIED: _Failure.ValueType  # 0
+    FAILURE_TIMEOUT: _Failure.ValueType  # 1
+    FAILURE_REFUSED: _Failure.ValueType  # 2
+    FAILURE_REJECTED: _Failure.ValueType  # 3
+    FAILURE_RESET: _Failure.ValueType  # 4
+    FAILURE_NET_UNREACHABLE: _Failure.ValueType  # 5
+    FAILURE_HOST_UNREACHABLE: _Failure.ValueType  # 6
+    FAILURE_PROHIBITED: _Failure.ValueType  # 7
+    FAILURE_TTL_EXCEEDED: _Failure.ValueType  # 8
+    FAILURE_LOOP: _Failure.ValueType  # 9
+    FAILURE_DNS_NXDOMAIN: _Failure.ValueType  # 10
+    FAILURE_DNS_NODATA: _Failure.ValueType  # 11
+    FAILURE_DNS_SERVFAIL: _Failure.ValueType  # 12
+    FAILURE_DNS_REFUSED: _Failure.ValueType  # 13
+    FAILURE_DNS_MALFORMED: _Failure.ValueType  # 14
+    FAILURE_DNS_TIMEOUT: _Failure.ValueType  # 15
+    FAILURE_DNS_MISMATCH: _Failure.ValueType  # 16
+    FAILURE_TLS_ALERT: _Failure.ValueType  # 17
+    FAILURE_TLS_EXPIRED: _Failure.ValueType  # 18
+    FAILURE_TLS_NOT_YET_VALID: _Failure.ValueType  # 19
+    FAILURE_TLS_NAME_MISMATCH: _Failure.ValueType  # 20
+    FAILURE_TLS_UNTRUSTED: _Failure.ValueType  # 21
+    FAILURE_TLS_PROTOCOL: _Failure.ValueType  # 22
+    FAILURE_HTTP_STATUS: _Failure.ValueType  # 23
+    FAILURE_HTTP_CONTENT: _Failure.ValueType  # 24
+    FAILURE_HTTP_MALFORMED: _Failure.ValueType  # 25
+    FAILURE_HTTP_TRUNCATED: _Failure.ValueType  # 26
+    FAILURE_HTTP_REDIRECT: _Failure.ValueType  # 27
+    FAILURE_LOCAL_NO_ROUTE: _Failure.ValueType  # 28
+    FAILURE_LOCAL_NO_PORT: _Failure.ValueType  # 29
+    FAILURE_LOCAL_NO_BUFFER: _Failure.ValueType  # 30
+    FAILURE_LOCAL_DENIED: _Failure.ValueType  # 31
+    FAILURE_LOCAL_NO_FAMILY: _Failure.ValueType  # 32
+    FAILURE_LOCAL_OVERLOAD: _Failure.ValueType  # 33
+    FAILURE_UNKNOWN: _Failure.ValueType  # 34
+
+class Failure(_Failure, metaclass=_FailureEnumTypeWrapper):
+    """How it failed; the layer is in the prefix, `LOCAL_` never counts against a target."""
+
+FAILURE_UNSPECIFIED: Failure.ValueType  # 0
+FAILURE_TIMEOUT: Failure.ValueType  # 1
+FAILURE_REFUSED: Failure.ValueType  # 2
+FAILURE_REJECTED: Failure.ValueType  # 3
+FAILURE_RESET: Failure.ValueType  # 4
+FAILURE_NET_UNREACHABLE: Failure.ValueType  # 5
+FAILURE_HOST_UNREACHABLE: Failure.ValueType  # 6
+FAILURE_PROHIBITED: Failure.ValueType  # 7
+FAILURE_TTL_EXCEEDED: Failure.ValueType  # 8
+FAILURE_LOOP: Failure.ValueType  # 9
+FAILURE_DNS_NXDOMAIN: Failure.ValueType  # 10
+FAILURE_DNS_NODATA: Failure.ValueType  # 11
+FAILURE_DNS_SERVFAIL: Failure.ValueType  # 12
+FAILURE_DNS_REFUSED: Failure.ValueType  # 13
+FAILURE_DNS_MALFORMED: Failure.ValueType  # 14
+FAILURE_DNS_TIMEOUT: Failure.ValueType  # 15
+FAILURE_DNS_MISMATCH: Failure.ValueType  # 16
+FAILURE_TLS_ALERT: Failure.ValueType  # 17
+FAILURE_TLS_EXPIRED: Failure.ValueType  # 18
+FAILURE_TLS_NOT_YET_VALID: Failure.ValueType  # 19
+FAILURE_TLS_NAME_MISMATCH: Failure.ValueType  # 20
+FAILURE_TLS_UNTRUSTED: Failure.ValueType  # 21
+FAILURE_TLS_PROTOCOL: Failure.ValueType  # 22
+FAILURE_HTTP_STATUS: Failure.ValueType  # 23
+FAILURE_HTTP_CONTENT: Failure.ValueType  # 24
+FAILURE_HTTP_MALFORMED: Failure.ValueType  # 25
+FAILURE_HTTP_TRUNCATED: Failure.ValueType  # 26
+FAILURE_HTTP_REDIRECT: Failure.ValueType  # 27
+FAILURE_LOCAL_NO_ROUTE: Failure.ValueType  # 28
+FAILURE_LOCAL_NO_PORT: Failure.ValueType  # 29
+FAILURE_LOCAL_NO_BUFFER: Failure.ValueType  # 30
+FAILURE_LOCAL_DENIED: Failure.ValueType  # 31
+FAILURE_LOCAL_NO_FAMILY: Failure.ValueType  # 32
+FAILURE_LOCAL_OVERLOAD: Failure.ValueType  # 33
+FAILURE_UNKNOWN: Failure.ValueType  # 34
+Global___Failure: _TypeAlias = Failure  # noqa: Y015
+
+class _StampSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StampSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StampSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STAMP_SOURCE_UNSPECIFIED: _StampSource.ValueType  # 0
+    STAMP_SOURCE_KERNEL: _StampSource.ValueType  # 1
+    STAMP_SOURCE_TCP_INFO: _StampSource.ValueType  # 2
+    STAMP_SOURCE_COARSE: _StampSource.ValueType  # 3
+    STAMP_SOURCE_USER: _StampSource.ValueType  # 4
+    STAMP_SOURCE_KERNEL_BOTH: _StampSource.ValueType  # 5
+
+class StampSource(_StampSource, metaclass=_StampSourceEnumTypeWrapper):
+    """Which clock the times of a row rest on."""
+
+STAMP_SOURCE_UNSPECIFIED: StampSource.ValueType  # 0
+STAMP_SOURCE_KERNEL: StampSource.ValueType  # 1
+STAMP_SOURCE_TCP_INFO: StampSource.ValueType  # 2
+STAMP_SOURCE_COARSE: StampSource.ValueType  # 3
+STAMP_SOURCE_USER: StampSource.ValueType  # 4
+STAMP_SOURCE_KERNEL_BOTH: StampSource.ValueType  # 5
+Global___StampSource: _TypeAlias = StampSource  # noqa: Y015
+
+class _Validity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ValidityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Validity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VALIDITY_OK: _Validity.ValueType  # 0
+    VALIDITY_CLOCK_SUSPECT: _Validity.ValueType  # 1
+    VALIDITY_LATE_START: _Validity.ValueType  # 2
+    VALIDITY_PROBE_FAULT: _Validity.ValueType  # 3
+
+class Validity(_Validity, metaclass=_ValidityEnumTypeWrapper):
+    """Whether a row is fit for use."""
+
+VALIDITY_OK: Validity.ValueType  # 0
+VALIDITY_CLOCK_SUSPECT: Validity.ValueType  # 1
+VALIDITY_LATE_START: Validity.ValueType  # 2
+VALIDITY_PROBE_FAULT: Validity.ValueType  # 3
+Global___Validity: _TypeAlias = Validity  # noqa: Y015
+
+class _Trigger:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trigger.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRIGGER_SCHEDULE: _Trigger.ValueType  # 0
+    TRIGGER_CONFIRMATION: _Trigger.ValueType  # 1
+    TRIGGER_FAILURE: _Trigger.ValueType  # 2
+    TRIGGER_REQUEST: _Trigger.ValueType  # 3
+
+class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper):
+    """What made a row."""
+
+TRIGGER_SCHEDULE: Trigger.ValueType  # 0
+TRIGGER_CONFIRMATION: Trigger.ValueType  # 1
+TRIGGER_FAILURE: Trigger.ValueType  # 2
+TRIGGER_REQUEST: Trigger.ValueType  # 3
+Global___Trigger: _TypeAlias = Trigger  # noqa: Y015
 
 @_typing.final
 class ReportBody(_message.Message):
@@ -131,11 +348,11 @@ class ReportBody(_message.Message):
 
     @_builtins.property
     def state(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """order of proto.model.State"""
+        """State"""
 
     @_builtins.property
     def reason(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """(+1) order of Reason"""
+        """Reason"""
 
     @_builtins.property
     def address(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -149,11 +366,11 @@ class ReportBody(_message.Message):
     def family(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def operation(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """(+1) order of Operation"""
+        """Operation"""
 
     @_builtins.property
     def failure(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """(+1) order of Failure"""
+        """Failure"""
 
     @_builtins.property
     def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
@@ -201,7 +418,7 @@ class ReportBody(_message.Message):
 
     @_builtins.property
     def stamp_source(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """(+1) order of StampSource"""
+        """StampSource"""
 
     @_builtins.property
     def http_status(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -277,11 +494,11 @@ class ReportBody(_message.Message):
 
     @_builtins.property
     def validity(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """order of Validity"""
+        """Validity"""
 
     @_builtins.property
     def trigger(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """order of Trigger"""
+        """Trigger"""
 
     @_builtins.property
     def page(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor import EnumDescriptor
+
+from proto.columns import COLUMNS, Encoding
+from proto.gen import plan_pb2, report_pb2
+from proto.model import Control, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
 BUF = Path(sys.executable).parent / "buf"
@@ -32,6 +39,22 @@ ADDITIONS = {
 }
 
 
+WORDS: list[tuple[EnumDescriptor, tuple[StrEnum, ...], int]] = [
+    (plan_pb2.DESCRIPTOR.enum_types_by_name["Kind"], tuple(Kind), 1),
+    (plan_pb2.DESCRIPTOR.enum_types_by_name["Control"], tuple(Control), 1),
+    *(
+        (
+            report_pb2.DESCRIPTOR.enum_types_by_name[type(column.words[0]).__name__],
+            column.words,
+            int(column.encoding is Encoding.PLUS_ONE),
+        )
+        for column in COLUMNS
+        if column.words
+    ),
+]
+"""Each enumeration of the contract, the words that it stands for, and the number of the first."""
+
+
 def buf(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run buf on the contract below a directory."""
     return subprocess.run([BUF, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
@@ -53,6 +76,19 @@ def test_the_contract_keeps_the_rules_and_its_word() -> None:
     """The contract passes buf's lint and breaks nothing that was released."""
     for ran in (buf("lint"), buf("breaking", "--against", RELEASED)):
         assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("enum", "words", "first"), WORDS, ids=lambda one: getattr(one, "name", "")
+)
+def test_the_contract_numbers_every_word(
+    enum: EnumDescriptor, words: tuple[StrEnum, ...], first: int
+) -> None:
+    """The contract names each word of the vocabulary with the number that it has on the wire."""
+    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.name).upper()
+    expected = {f"{prefix}_UNSPECIFIED": 0} if first else {}
+    expected |= {f"{prefix}_{word.name}": number for number, word in enumerate(words, first)}
+    assert {value.name: value.number for value in enum.values} == expected
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
