@@ -26,6 +26,7 @@ from coordinator.core.registry import Probe, ProbeState
 from coordinator.core.settings import Config
 from coordinator.datadir import DataDir, hold
 from coordinator.exits import CoordinatorError, Exit
+from coordinator.networks import NetworkFiles, network_files
 from coordinator.notify import keep_alive, notifier, watchdog_s
 from coordinator.operations import Operations
 from coordinator.ports import PortError
@@ -56,6 +57,7 @@ from coordinator.store.commit import Faults
 from coordinator.store.open import StoreOpenError
 from coordinator.store.registry import Registry
 from coordinator.store.writer import Store
+from coordinator.whereabouts import Whereabouts
 
 DRAIN_S_MAX: Final = 5.0
 """How long sessions may take to be told what they are owed; systemd waits much longer."""
@@ -100,6 +102,8 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
         fleet = await _open_doors(stack, data, runtime, spread=launch.spread)
         start = await stack.enter_async_context(_loops())
         start(runtime.configs.watch())
+        start(runtime.networks.watch())
+        start(fleet.whereabouts.watch())
         start(_watch_silence(fleet.door))
         start(fleet.plans.record())
         start(fleet.plans.watch(fleet.door.push_plans))
@@ -149,6 +153,12 @@ async def _open_stores(stack: AsyncExitStack, data: DataDir, launch: Launch) -> 
     configs = Configs(launch.config_file, store, wall=wall)
     await configs.start()
     _follow_limits(store, configs)
+    networks = NetworkFiles(
+        lambda: network_files(launch.config_file, configs.config), store, wall=wall
+    )
+    configs.listen(lambda _: networks.look())
+    await networks.start()
+    registry.follow(configs.config.networks.sources)
     await store.run_in_store(
         partial(record_probes, probes=registry.probes(), recorded_at_us=wall())
     )
@@ -160,6 +170,7 @@ async def _open_stores(stack: AsyncExitStack, data: DataDir, launch: Launch) -> 
         authority=authority,
         configs=configs,
         presence=Presence(),
+        networks=networks,
     )
 
 
@@ -178,6 +189,7 @@ def _follow_limits(store: Store, configs: Configs) -> None:
 class _Fleet:
     door: FleetDoor
     plans: Plans
+    whereabouts: Whereabouts
     servers: tuple[Server, ...]
 
 
@@ -189,6 +201,7 @@ async def _open_doors(
     census = Census(runtime.registry, runtime.presence, remembered=remembered, wall=runtime.wall)
     plans = Plans(authority, runtime.store, fleet=census)
     await plans.start(configs.catalogue)
+    whereabouts = _locate(runtime, plans)
     desk = Desk(
         store=runtime.store,
         plans=plans,
@@ -196,6 +209,7 @@ async def _open_doors(
         budget=Budget(configs.config.limits.queue_mib << 20),
         wall=runtime.wall,
         spread=spread,
+        locate=whereabouts.note,
     )
     door = FleetDoor(desk, runtime.registry, authority, limits=lambda: configs.config.limits)
     tracing = Tracing(desk, door)
@@ -230,7 +244,20 @@ async def _open_doors(
     stack.push_async_callback(stop_all, servers, grace_s=0.5)
     for server in servers:
         await server.start()
-    return _Fleet(door, plans, servers)
+    return _Fleet(door, plans, whereabouts, servers)
+
+
+def _locate(runtime: Runtime, plans: Plans) -> Whereabouts:
+    async def moved(probe: Probe) -> None:
+        plans.look_again()
+        await _record_probe(runtime, probe)
+
+    whereabouts = Whereabouts(
+        runtime.registry, runtime.presence, find=runtime.networks.find, moved=moved
+    )
+    runtime.networks.listen(whereabouts.look_again)
+    runtime.configs.listen(lambda cat: whereabouts.follow(cat.config.networks.sources))
+    return whereabouts
 
 
 def server_names(config: Config) -> tuple[str, ...]:

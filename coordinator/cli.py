@@ -23,6 +23,7 @@ from coordinator.core.planner import check_ids
 from coordinator.core.registry import Vantage
 from coordinator.core.roster import HEAD, full, line
 from coordinator.exits import CoordinatorError, Exit
+from coordinator.networks import network_files, read_files
 from coordinator.offline import Offline
 from coordinator.rpc.operator import NotRunningError, Operator
 from coordinator.services import SERVICES
@@ -250,6 +251,8 @@ async def serve(launch: Launch) -> None:
 def _check_config(args: argparse.Namespace) -> int:
     try:
         config, _ = load_config(args.file, loaded_at_us=wall_us())
+        paths = network_files(args.file, config)
+        ranges = sum(len(one.table) for one in read_files(paths, read_at_us=wall_us()))
     except ConfigError as error:
         if not args.json:
             raise
@@ -261,6 +264,7 @@ def _check_config(args: argparse.Namespace) -> int:
         "anchors": len(config.anchors),
         "groups": len(config.groups),
         "checks": len(check_ids(config)),
+        **({"ranges of networks": ranges} if paths else {}),
     }
     if args.json:
         print(json.dumps({"good": True, "findings": [], "advice": advice(config), **counts}))

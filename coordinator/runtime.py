@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from coordinator.configs import Configs
+    from coordinator.networks import NetworkFiles
     from coordinator.presence import Presence
     from coordinator.rpc.authority import Authority
     from coordinator.store.registry import Registry
@@ -35,6 +36,7 @@ class Runtime:
     authority: Authority  # the coordinator's own CA
     configs: Configs  # .config and .version in force
     presence: Presence  # who is connected and what it last said
+    networks: NetworkFiles  # where addresses are
     addresses: dict[str, str] = field(default_factory=dict)  # door -> HOST:PORT really bound
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
+
+from coordinator.core.networks import Place
 
 SPIFFE_PREFIX: Final = "spiffe://soundings/probe/"
 """The probe's identity is the one URI of this form in its certificate."""
@@ -24,7 +26,7 @@ class ProbeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vantage:
-    """Where a probe sits, as its operator declared it with the token. None = not known."""
+    """Where a probe sits. None = not known."""
 
     asn: int | None = None
     country: str | None = None  # ISO 3166-1 alpha-2
@@ -32,15 +34,70 @@ class Vantage:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+SEEN: Final = "seen"
+DECLARED: Final = "declared"
+"""Where a fact of a vantage point comes from: a table of networks, or whoever made the token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Which source holds where both know a fact and differ."""
+
+    asn: str = SEEN
+    country: str = SEEN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One enrolled probe."""
+    """One enrolled probe. `seen` is what the table of networks says of the address it comes from."""
 
     probe_id: str
     name: str
-    vantage: Vantage
+    declared: Vantage
     state: ProbeState
     enrolled_at_us: int
+    seen: Place | None = None
+    sources: Sources = field(default_factory=Sources)
+
+    @property
+    def vantage(self) -> Vantage:
+        """Where it sits as far as anybody knows: what its rows are stamped with."""
+        asn, country = self._settled("asn"), self._settled("country")
+        return replace(self.declared, asn=asn[0], country=country[0])
+
+    @property
+    def asn_source(self) -> str | None:
+        """`seen` or `declared`; None = the AS is not known."""
+        source: str | None = self._settled("asn")[1]
+        return source
+
+    @property
+    def country_source(self) -> str | None:
+        """`seen` or `declared`; None = the country is not known."""
+        source: str | None = self._settled("country")[1]
+        return source
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """The facts that were declared otherwise than they were seen."""
+        return tuple(
+            fact
+            for fact in ("asn", "country")
+            if None not in {self._said(DECLARED, fact), self._said(SEEN, fact)}
+            and self._said(DECLARED, fact) != self._said(SEEN, fact)
+        )
+
+    def _said(self, source: str, fact: str) -> Any:
+        return getattr(self.declared if source == DECLARED else self.seen or Place(), fact)
+
+    def _settled(self, fact: str) -> tuple[Any, str | None]:
+        """A fact and its source: the one that holds, or the other where that one is silent."""
+        first = getattr(self.sources, fact)
+        for source in (first, DECLARED if first == SEEN else SEEN):
+            value = self._said(source, fact)
+            if value is not None:
+                return value, source
+        return None, None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +108,7 @@ class Seen:
     seen_at_us: int
     version: str | None = None
     boot_id: str | None = None
+    address: str | None = None  # that it came from, as the coordinator sees it
     plan_version: int | None = None
     clock_offset_us: int | None = None
     clock_error_us: int | None = None
@@ -71,7 +129,7 @@ class Seen:
 
 
 FIGURES: Final = (
-    *("seen_at_us", "version", "plan_version", "clock_offset_us", "clock_error_us"),
+    *("seen_at_us", "address", "version", "plan_version", "clock_offset_us", "clock_error_us"),
     *("clock_drift_ppb", "clock_synchronised", "spool_rows", "spool_bytes", "evicted_rows"),
     *("overloaded_slots", "lateness_us_p99", "queue_depth", "receive_drops", "uptime_s", "cpu_s"),
     "rss_bytes",

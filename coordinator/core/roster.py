@@ -11,16 +11,19 @@ Facts = Mapping[str, Any]
 NAME_CHARS: Final = 12
 
 HEAD: Final = (
-    f"{'PROBE':<14} {'NAME':<12} {'STATE':<11} {'ASN':>10} {'IN':<2} {'SPOOL':>5} {'EVICTED':>7} "
+    f"{'PROBE':<14} {'NAME':<12} {'STATE':<11} {'ASN':>10} {'IN':<3} {'SPOOL':>5} {'EVICTED':>7} "
     f"{'BUSY':>5} {'LATE':>9}  CLOCK"
 )
 
 
 def line(facts: Facts) -> str:
-    """One probe in 100 characters. SPOOL and EVICTED are rows, BUSY slots that it gave up."""
+    """One probe in 100 characters. SPOOL and EVICTED are rows, BUSY slots that it gave up.
+
+    An exclamation mark stands behind what was declared otherwise than it is seen.
+    """
     return (
         f"{facts['probe_id']:<14} {_cut(facts['name']):<12} {facts['state']:<11} "
-        f"{facts['asn'] or '-':>10} {facts['country'] or '-':<2} "
+        f"{_marked(facts, 'asn'):>10} {_marked(facts, 'country'):<3} "
         f"{_count(facts['spool_rows']):>5} {_count(facts['evicted_rows']):>7} "
         f"{_count(facts['overloaded_slots']):>5} {_ms(facts['lateness_us_p99']):>9}  "
         f"{clock(facts)}"
@@ -38,8 +41,9 @@ def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
         ("name", facts["name"]),
         ("state", facts["state"]),
         ("last heard", _ago(facts["seen_at_us"], now_us)),
-        ("network", f"AS{facts['asn']}" if facts["asn"] else "not declared"),
-        ("country", facts["country"] or "not declared"),
+        ("network", _sourced(facts, "asn", "AS{}")),
+        ("country", _sourced(facts, "country", "{}")),
+        ("comes from", _said(facts["address"], "{}") + _held(facts)),
         ("provider", facts["provider"] or "not declared"),
         ("labels", ", ".join(f"{k}={v}" for k, v in sorted(facts["labels"].items())) or "none"),
         ("version", _said(facts["version"])),
@@ -57,6 +61,31 @@ def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
         ("memory", _mib(facts["rss_bytes"])),
         ("processor", _share(facts["cpu_s"], facts["uptime_s"])),
     ]
+
+
+def differs(facts: Facts, fact: str) -> bool:
+    """Was a fact declared otherwise than it is seen?"""
+    declared, seen = facts[f"declared_{fact}"], facts[f"seen_{fact}"]
+    return None not in {declared, seen} and declared != seen
+
+
+def _marked(facts: Facts, fact: str) -> str:
+    return f"{facts[fact] or '-'}{'!' if differs(facts, fact) else ''}"
+
+
+def _sourced(facts: Facts, fact: str, form: str) -> str:
+    """A fact, where it comes from, and the other word where there is one."""
+    if facts[fact] is None:
+        return "neither declared nor seen"
+    source = facts[f"{fact}_source"]
+    if not differs(facts, fact):
+        return f"{form.format(facts[fact])}, {source}"
+    other = "declared" if source == "seen" else "seen"
+    return f"{form.format(facts[fact])}, {source}; NOT as {other}: {facts[f'{other}_{fact}']}"
+
+
+def _held(facts: Facts) -> str:
+    return f", held by {facts['seen_holder']}" if facts["seen_holder"] else ""
 
 
 def clock(facts: Facts) -> str:

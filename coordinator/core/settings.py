@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from coordinator.core.registry import Sources
 from proto.model import Kind, Role
 
 ANCHOR_SERVICE = "anchor"
@@ -150,6 +151,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkTables:
+    """The table `[networks]`: files that say where addresses are, and where they are believed."""
+
+    files: tuple[str, ...] = ()
+    sources: Sources = field(default_factory=Sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One whole, valid `soundings.toml`."""
 
@@ -159,6 +168,7 @@ class Config:
     anchors: tuple[Component, ...]
     groups: tuple[Group, ...]
     limits: Limits
+    networks: NetworkTables = field(default_factory=NetworkTables)
 
     def components(self) -> tuple[Component, ...]:
         """Every component of every service, then the anchors."""

@@ -29,6 +29,7 @@ from coordinator.core.components import (
 )
 from coordinator.core.controls import asked_of
 from coordinator.core.reading import Findings, Key, read_list, read_table
+from coordinator.core.registry import DECLARED, SEEN, Sources
 from coordinator.core.settings import (
     ANCHOR_SERVICE,
     ONCE_SERVICE,
@@ -38,6 +39,7 @@ from coordinator.core.settings import (
     Group,
     Judging,
     Limits,
+    NetworkTables,
     Service,
 )
 from proto.model import ConfigError
@@ -54,7 +56,10 @@ def _as_it_is(value: object) -> object:
 CAPABILITIES: Final = ("icmp4", "icmp4_raw", "icmp6", "icmp6_raw", "rx_stamps", "tx_stamps")
 """What a probe says of itself in its hello."""
 
-TOP_KEYS: Final = ("coordinator", "judging", "defaults", "service", "anchor", "group", "limits")
+TOP_KEYS: Final = (
+    *("coordinator", "judging", "defaults", "service", "anchor", "group", "limits"),
+    "networks",
+)
 
 DOOR_KEYS: Final = (
     Key("name", name, "soundings"),
@@ -84,6 +89,11 @@ GROUP_KEYS: Final = (
     Key("families", list_of(family), ()),
     Key("capabilities", list_of(one_of(CAPABILITIES)), ()),
     Key("probes", whole(1, 1_000_000, "probes"), None),
+)
+NETWORK_KEYS: Final = (
+    Key("files", list_of(text, at_least=1)),
+    Key("asn_from", one_of((SEEN, DECLARED)), SEEN),
+    Key("country_from", one_of((SEEN, DECLARED)), SEEN),
 )
 LIMIT_KEYS: Final = (
     Key("batches_in_flight", whole(1, 64, "batches"), 8),
@@ -115,6 +125,7 @@ def validate(document: Mapping[str, object], *, file: str) -> Config:
         anchors=anchors,
         groups=_groups(document.get("group", []), services, findings),
         limits=Limits(**limits),
+        networks=_networks(document.get("networks"), findings),
     )
     _check_whole(config, findings)
     if findings.texts:
@@ -144,6 +155,14 @@ def _judging(raw: object, findings: Findings) -> Judging:
         fix = "let provisional_s, revised_s and final_s not decrease"
         findings.add("judging.provisional_s, revised_s, final_s", shown, fix)
     return judging
+
+
+def _networks(raw: object, findings: Findings) -> NetworkTables:
+    if raw is None:
+        return NetworkTables()
+    read = read_table(raw, "networks", NETWORK_KEYS, findings)
+    sources = Sources(asn=read["asn_from"], country=read["country_from"])
+    return NetworkTables(files=read["files"] or (), sources=sources)
 
 
 def _services(raw: object, reader: ComponentReader, findings: Findings) -> tuple[Service, ...]:

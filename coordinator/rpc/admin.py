@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from coordinator.core.networks import Place
 from coordinator.core.oneoff import Request, RequestRefusedError
 from coordinator.core.registry import FIGURES, Seen, Vantage
 from coordinator.operations import Operations, ProbeFacts
@@ -131,10 +132,18 @@ def facts_to_wire(facts: ProbeFacts) -> admin_pb2.ProbeRow:
         name=probe.name,
         vantage=vantage_to_wire(probe.vantage),
         state=facts.state,
+        declared=vantage_to_wire(probe.declared),
+        seen=_place_to_wire(probe.seen or Place()),
+        asn_source=probe.asn_source,
+        country_source=probe.country_source,
     )
     if seen is not None:
         _add_seen(row, seen)
     return row
+
+
+def _place_to_wire(place: Place) -> admin_pb2.Vantage:
+    return admin_pb2.Vantage(asn=place.asn, country=place.country, provider=place.holder)
 
 
 def _add_seen(row: admin_pb2.ProbeRow, seen: Seen) -> None:
@@ -149,6 +158,7 @@ def _add_seen(row: admin_pb2.ProbeRow, seen: Seen) -> None:
 def facts_from_wire(row: admin_pb2.ProbeRow) -> dict[str, Any]:
     """A row as the command prints it; None = the probe did not say, or not since the start."""
     vantage = vantage_from_wire(row.vantage)
+    declared, seen = vantage_from_wire(row.declared), vantage_from_wire(row.seen)
     return {
         "probe_id": row.probe_id,
         "name": row.name,
@@ -157,6 +167,13 @@ def facts_from_wire(row: admin_pb2.ProbeRow) -> dict[str, Any]:
         "country": vantage.country,
         "provider": vantage.provider,
         "labels": dict(vantage.labels),
+        "asn_source": row.asn_source or None,
+        "country_source": row.country_source or None,
+        "declared_asn": declared.asn,
+        "declared_country": declared.country,
+        "seen_asn": seen.asn,
+        "seen_country": seen.country,
+        "seen_holder": seen.provider,
         "families": list(row.families),
         "capabilities": list(row.capabilities),
         **{name: getattr(row, name) if row.HasField(name) else None for name in FIGURES},

@@ -19,6 +19,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from coordinator.core.networks import address_of
 from coordinator.core.registry import Probe, is_silent, probe_id_of, refuse_probe
 from coordinator.core.settings import Limits
 from coordinator.rpc.authority import Authority, AuthorityError, as_datetime
@@ -65,6 +66,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
         """One session of one probe."""
         probe = await self._admit(context)
         session = ProbeSession(self._desk, probe, self._limits(), number=next(self._numbers))
+        session.address = address_of(context.peer())
         session.saw_failure_runs = self.saw_failure_runs
         self._take_over(session)
         loop = asyncio.get_running_loop()
@@ -112,7 +114,8 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
 
     def connected(self) -> tuple[Probe, ...]:
         """The probes that hold a session."""
-        return tuple(session.probe for session in self._live.values())
+        found = (self._registry.probe(probe_id) for probe_id in tuple(self._live))
+        return tuple(probe for probe in found if probe is not None)
 
     def ask_run(self, probe_id: str, check_no: int) -> None:
         """Have a probe run a check of its plan once, now, if it is connected."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -28,6 +28,7 @@ from coordinator.rpc.outbox import Ending, Outbox
 from coordinator.rpc.plans import Issued, Plans
 from coordinator.store.commit import Arrival, Fate
 from coordinator.store.merge import check_body
+from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.rows import ClockRow, HeartbeatRow, RejectRow, SessionRow
 from coordinator.store.writer import Store
 from proto.codec import heartbeat_from_wire, hello_from_wire
@@ -57,6 +58,7 @@ class Desk:
     budget: Budget
     wall: Callable[[], int]
     spread: Callable[[], float]
+    locate: Callable[[Probe, str | None], Awaitable[Probe]]  # told where a probe comes from
 
     def retry_after_ms(self) -> int:
         """Some time within RETRY_AFTER_MS."""
@@ -71,6 +73,7 @@ class ProbeSession:
         self._desk = desk
         self.probe = probe
         self.number = number
+        self.address: str | None = None  # that it comes from, as we see it
         self.outbox = Outbox()
         self.seen_at_us = desk.wall()
         self.heartbeat_s = 0.0
@@ -99,10 +102,13 @@ class ProbeSession:
             self._refuse(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except BudgetSpentError:
             self.send_away("overloaded: too many reports wait for the store")
+        except StoreUnavailableError:
+            self.send_away("the store takes nothing at the moment")
 
     async def _take(self, message: fleet_pb2.Up) -> None:
         match message.WhichOneof("message"):
             case "hello":
+                self.probe = await self._desk.locate(self.probe, self.address)
                 self._greet(message.hello)
             case _ if self._hello is None:
                 raise WireError("a session begins with hello")
@@ -127,6 +133,7 @@ class ProbeSession:
             at_us=self.seen_at_us,
             version=hello.version,
             boot_id=hello.boot_id,
+            address=self.address,
             plan_version=hello.plan_version,
             spool_rows=hello.backlog_rows,
             evicted_rows=hello.evicted_rows,
@@ -332,16 +339,9 @@ class ProbeSession:
         self._log.warning("session refused", reason=details)
         self.outbox.end(Ending(code, details))
 
-    def _record(
-        self,
-        what: str,
-        *,
-        detail: str | None = None,
-        backlog_rows: int | None = None,
-        evicted_rows: int | None = None,
-    ) -> None:
+    def _record(self, what: str, **facts: Any) -> None:
         hello = self._hello
-        self._log.info(f"probe {what}", detail=detail)
+        self._log.info(f"probe {what}", detail=facts.get("detail"))
         self._desk.store.record(
             SessionRow(
                 at_us=self._desk.wall(),
@@ -349,11 +349,10 @@ class ProbeSession:
                 what=what,
                 boot_id=hello.boot_id if hello else None,
                 version=hello.version if hello else None,
-                detail=detail,
-                backlog_rows=backlog_rows,
-                evicted_rows=evicted_rows,
                 families=",".join(map(str, hello.families)) if hello else None,
                 capabilities=",".join(hello.capabilities) if hello else None,
+                address=self.address,
+                **facts,
             )
         )
 

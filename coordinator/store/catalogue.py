@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import duckdb
 
@@ -132,23 +132,18 @@ def _check_row(definition: Definition, version: int) -> CheckRow:
 def record_probes(
     con: duckdb.DuckDBPyConnection, probes: Iterable[Probe], *, recorded_at_us: int
 ) -> None:
-    """Record every probe whose declaration or state differs from its newest row."""
+    """Record every probe of whom anything differs from its newest row."""
     stored = {row[0]: row for row in con.execute(statement("read_probes")).fetchall()}
     rows = [_probe_row(probe, recorded_at_us) for probe in probes]
-    insert_rows(con, [row for row in rows if stored.get(row.probe_id) != _declared(row)])
+    insert_rows(con, [row for row in rows if stored.get(row.probe_id) != _known(row)])
     con.execute(statement("current_probes")).fetchall()
 
 
-def _declared(row: ProbeRow) -> tuple[object, ...]:
-    return (
-        row.probe_id,
-        row.name,
-        row.vantage_asn,
-        row.vantage_country,
-        row.provider,
-        row.labels,
-        row.state,
-    )
+def _known(row: ProbeRow) -> tuple[object, ...]:
+    """What `read_probes` gives of a row."""
+    held = asdict(row)
+    del held["recorded_at_us"]
+    return tuple(held.values())
 
 
 def _probe_row(probe: Probe, recorded_at_us: int) -> ProbeRow:
@@ -161,6 +156,12 @@ def _probe_row(probe: Probe, recorded_at_us: int) -> ProbeRow:
         labels=json.dumps(dict(probe.vantage.labels), sort_keys=True),
         state=probe.state.value,
         recorded_at_us=recorded_at_us,
+        declared_asn=probe.declared.asn,
+        declared_country=probe.declared.country,
+        seen_asn=probe.seen.asn if probe.seen else None,
+        seen_country=probe.seen.country if probe.seen else None,
+        asn_source=probe.asn_source,
+        country_source=probe.country_source,
     )
 
 

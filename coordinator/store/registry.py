@@ -12,11 +12,12 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coordinator.core.registry import Probe, ProbeState, Vantage
+from coordinator.core.networks import Place
+from coordinator.core.registry import Probe, ProbeState, Sources, Vantage
 from coordinator.core.tokens import (
     ID_BYTES,
     SECRET_BYTES,
@@ -47,7 +48,9 @@ class Registry:
         self._con = connect(path)
         path.chmod(0o600)
         self._wall = wall
-        self._lock = threading.Lock()
+        self._sources = Sources()
+        self._lock = threading.Lock()  # of the file
+        self._memory = threading.Lock()
         self._con.execute(statement("registry_schema"))
         rows = self._con.execute(statement("read_registry_tokens")).fetchall()
         self._tokens = {row[0]: _token(row) for row in rows}
@@ -129,8 +132,35 @@ class Registry:
             if probe.state is ProbeState.REVOKED and state is not ProbeState.REVOKED:
                 raise RegistryError(f"probe {probe_id} is revoked for ever; enrol it anew")
             con.execute(statement("set_probe_state"), {"probe_id": probe_id, "state": state.value})
-        self._probes[probe_id] = replace(probe, state=state)
-        return self._probes[probe_id]
+        return self._keep(probe_id, state=state)
+
+    def see(self, probe_id: str, place: Place | None) -> Probe:
+        """Keep where the table of networks says that a probe is; None = it does not say.
+
+        Raises RegistryError for a probe that is unknown.
+        """
+        with self._change() as con:
+            probe = self._probes.get(probe_id)
+            if probe is None:
+                raise RegistryError(f"no probe {probe_id!r}")
+            text = None if place is None else json.dumps(asdict(place))
+            con.execute(statement("set_probe_seen"), {"probe_id": probe_id, "seen": text})
+        return self._keep(probe_id, seen=place)
+
+    def follow(self, sources: Sources) -> tuple[Probe, ...]:
+        """Believe these sources from now on; gives the probes whose vantage is another now."""
+        self._sources = sources
+        changed = []
+        for probe in self.probes():
+            after = self._keep(probe.probe_id, sources=sources)
+            changed += [after] if after.vantage != probe.vantage else []
+        return tuple(changed)
+
+    def _keep(self, probe_id: str, **changes: Any) -> Probe:
+        """Change a probe in memory: what another thread changed of it meanwhile stays."""
+        with self._memory:
+            after = self._probes[probe_id] = replace(self._probes[probe_id], **changes)
+        return after
 
     def _named(self, name: str) -> Probe:
         """The one probe of that name; a revoked one only where no other has it."""
@@ -148,7 +178,8 @@ class Registry:
         probe = Probe(
             probe_id=token.probe_id,
             name=token.name,
-            vantage=token.vantage,
+            declared=token.vantage,
+            sources=self._sources,
             state=ProbeState.ENROLLED,
             enrolled_at_us=now_us,
         )
@@ -156,7 +187,7 @@ class Registry:
         values = {
             "probe_id": probe.probe_id,
             "name": probe.name,
-            "vantage": _vantage_text(probe.vantage),
+            "vantage": _vantage_text(probe.declared),
             "state": probe.state.value,
             "enrolled_at_us": now_us,
         }
@@ -214,11 +245,12 @@ def _token(row: tuple[Any, ...]) -> Token:
 
 
 def _probe(row: tuple[Any, ...]) -> Probe:
-    probe_id, name, vantage, state, enrolled_at_us = row
+    probe_id, name, vantage, state, enrolled_at_us, seen = row
     return Probe(
         probe_id=probe_id,
         name=name,
-        vantage=_vantage(vantage),
+        declared=_vantage(vantage),
+        seen=None if seen is None else Place(**json.loads(seen)),
         state=ProbeState(state),
         enrolled_at_us=enrolled_at_us,
     )

@@ -70,6 +70,7 @@ class SessionRow:
     evicted_rows: int | None = None
     families: str | None = None  # comma-separated
     capabilities: str | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ class CertificateRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRow:
-    """A vantage point as declared."""
+    """A vantage point as it was known from a stamp on."""
 
     probe_id: str
     name: str
@@ -109,6 +110,12 @@ class ProbeRow:
     labels: str
     state: str
     recorded_at_us: int
+    declared_asn: int | None = None
+    declared_country: str | None = None
+    seen_asn: int | None = None
+    seen_country: str | None = None
+    asn_source: str | None = None
+    country_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,12 +57,20 @@ _SUMMED: Final = {
 """Sums over the fleet: five thousand probes with a series for each figure would be a load of its own."""
 
 
+_NAMES: Final = {"asn": "AS", "country": "country"}
+
+
 def _of_fleet(probes: list[serving.Record]) -> list[Metric]:
     """What probes last said, summed, and the worst lateness; nothing where nobody said anything."""
     found = []
     for column, (name, meaning) in _SUMMED.items():
         said = [probe[column] for probe in probes if probe[column] is not None]
         found += [single(name, meaning, sum(said))] if said else []
+    for fact in ("asn", "country"):
+        both = [p for p in probes if None not in {p[f"declared_{fact}"], p[f"seen_{fact}"]}]
+        differ = sum(p[f"declared_{fact}"] != p[f"seen_{fact}"] for p in both)
+        meaning = f"Probes that are seen in another {_NAMES[fact]} than was declared."
+        found.append(single(f"soundings_probes_{fact}_differs", meaning, differ))
     late_ms = [p["lateness_ms_p99"] for p in probes if p["lateness_ms_p99"] is not None]
     if late_ms:
         meaning = "The latest probe's 99th percentile of how late checks start."

@@ -42,6 +42,7 @@ def environment() -> jinja2.Environment:
     )
     made.globals.update(
         ago=words.ago,
+        differs_text=words.differs_text,
         load_text=words.load_text,
         offset_text=words.offset_text,
         probe_state=words.probe_state,

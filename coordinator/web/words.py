@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 LEVELS: Final[Mapping[str, str]] = {
     "healthy": "works",
@@ -114,6 +114,16 @@ def probe_state(state: str, session: str | None) -> str:
     if state != "enrolled":
         return state
     return SESSIONS.get(session, session) if session is not None else "never came"
+
+
+def differs_text(probe: Mapping[str, Any]) -> str:
+    """What was declared of a probe's place otherwise than it is seen; empty where nothing was."""
+    found = []
+    for fact, form in (("asn", "AS{}"), ("country", "{}")):
+        declared, seen = probe[f"declared_{fact}"], probe[f"seen_{fact}"]
+        if None not in {declared, seen} and declared != seen:
+            found.append(f"{form.format(declared)} declared, {form.format(seen)} seen")
+    return "; ".join(found)
 
 
 def certainty(certified_f: int | None) -> str:

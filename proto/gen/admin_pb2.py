@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18soundings/v1/admin.proto\x12\x0csoundings.v1\"\xcb\x01\n\x07Vantage\x12\x10\n\x03\x61sn\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x63ountry\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08provider\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.soundings.v1.Vantage.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04_asnB\n\n\x08_countryB\x0b\n\t_provider\"Y\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x07vantage\x18\x02 \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\r\n\x05ttl_s\x18\x03 \x01(\r\"I\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rexpires_at_us\x18\x03 \x01(\x03\"\x13\n\x11ListProbesRequest\"\xef\x06\n\x08ProbeRow\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x07vantage\x18\x03 \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\r\n\x05state\x18\x04 \x01(\t\x12\x17\n\nseen_at_us\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07version\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x19\n\x0cplan_version\x18\x07 \x01(\x04H\x02\x88\x01\x01\x12\x1c\n\x0f\x63lock_offset_us\x18\x08 \x01(\x12H\x03\x88\x01\x01\x12\x1b\n\x0e\x63lock_error_us\x18\t \x01(\x04H\x04\x88\x01\x01\x12\x17\n\nspool_rows\x18\n \x01(\x04H\x05\x88\x01\x01\x12\x19\n\x0c\x65victed_rows\x18\x0b \x01(\x04H\x06\x88\x01\x01\x12\x10\n\x08\x66\x61milies\x18\x0c \x03(\r\x12\x14\n\x0c\x63\x61pabilities\x18\r \x03(\t\x12\x15\n\x08uptime_s\x18\x0e \x01(\x01H\x07\x88\x01\x01\x12\x12\n\x05\x63pu_s\x18\x0f \x01(\x01H\x08\x88\x01\x01\x12\x16\n\trss_bytes\x18\x10 \x01(\x04H\t\x88\x01\x01\x12\x18\n\x0bspool_bytes\x18\x11 \x01(\x04H\n\x88\x01\x01\x12\x18\n\x0bqueue_depth\x18\x12 \x01(\rH\x0b\x88\x01\x01\x12\x1d\n\x10overloaded_slots\x18\x13 \x01(\x04H\x0c\x88\x01\x01\x12\x1c\n\x0flateness_us_p99\x18\x14 \x01(\rH\r\x88\x01\x01\x12\x1a\n\rreceive_drops\x18\x15 \x01(\x04H\x0e\x88\x01\x01\x12\x1f\n\x12\x63lock_synchronised\x18\x16 \x01(\x08H\x0f\x88\x01\x01\x12\x1c\n\x0f\x63lock_drift_ppb\x18\x17 \x01(\x12H\x10\x88\x01\x01\x42\r\n\x0b_seen_at_usB\n\n\x08_versionB\x0f\n\r_plan_versionB\x12\n\x10_clock_offset_usB\x11\n\x0f_clock_error_usB\r\n\x0b_spool_rowsB\x0f\n\r_evicted_rowsB\x0b\n\t_uptime_sB\x08\n\x06_cpu_sB\x0c\n\n_rss_bytesB\x0e\n\x0c_spool_bytesB\x0e\n\x0c_queue_depthB\x13\n\x11_overloaded_slotsB\x12\n\x10_lateness_us_p99B\x10\n\x0e_receive_dropsB\x15\n\x13_clock_synchronisedB\x12\n\x10_clock_drift_ppb\"<\n\x12ListProbesResponse\x12&\n\x06probes\x18\x01 \x03(\x0b\x32\x16.soundings.v1.ProbeRow\"!\n\rRevokeRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t\"\x1e\n\x0eRevokeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"3\n\x11QuarantineRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0c\n\x04lift\x18\x02 \x01(\x08\"\"\n\x12QuarantineResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"Q\n\x0cTraceRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x11\n\tcomponent\x18\x02 \x01(\t\x12\x0e\n\x06probes\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"\x1d\n\rTraceResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xd8\x01\n\x0eMeasureRequest\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x10\n\x08\x66\x61milies\x18\x03 \x03(\r\x12\x0e\n\x06probes\x18\x04 \x01(\r\x12\x0c\n\x04\x61sns\x18\x05 \x03(\r\x12\x11\n\tcountries\x18\x06 \x03(\t\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.soundings.v1.MeasureRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x01\n\x0fMeasureResponse\x12+\n\x05\x61sked\x18\x01 \x01(\x0b\x32\x1a.soundings.v1.MeasureAskedH\x00\x12\r\n\x03row\x18\x02 \x01(\tH\x00\x12/\n\x07missing\x18\x03 \x01(\x0b\x32\x1c.soundings.v1.MeasureMissingH\x00\x42\t\n\x07message\"A\n\x0cMeasureAsked\x12\x0e\n\x06probes\x18\x01 \x01(\r\x12\x0e\n\x06\x63hecks\x18\x02 \x01(\r\x12\x11\n\tcomponent\x18\x03 \x01(\t\" \n\x0eMeasureMissing\x12\x0e\n\x06probes\x18\x01 \x03(\t2\xd5\x03\n\x0c\x41\x64minService\x12R\n\x0b\x43reateToken\x12 .soundings.v1.CreateTokenRequest\x1a!.soundings.v1.CreateTokenResponse\x12O\n\nListProbes\x12\x1f.soundings.v1.ListProbesRequest\x1a .soundings.v1.ListProbesResponse\x12\x43\n\x06Revoke\x12\x1b.soundings.v1.RevokeRequest\x1a\x1c.soundings.v1.RevokeResponse\x12O\n\nQuarantine\x12\x1f.soundings.v1.QuarantineRequest\x1a .soundings.v1.QuarantineResponse\x12@\n\x05Trace\x12\x1a.soundings.v1.TraceRequest\x1a\x1b.soundings.v1.TraceResponse\x12H\n\x07Measure\x12\x1c.soundings.v1.MeasureRequest\x1a\x1d.soundings.v1.MeasureResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18soundings/v1/admin.proto\x12\x0csoundings.v1\"\xcb\x01\n\x07Vantage\x12\x10\n\x03\x61sn\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x63ountry\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08provider\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.soundings.v1.Vantage.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04_asnB\n\n\x08_countryB\x0b\n\t_provider\"Y\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x07vantage\x18\x02 \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\r\n\x05ttl_s\x18\x03 \x01(\r\"I\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rexpires_at_us\x18\x03 \x01(\x03\"\x13\n\x11ListProbesRequest\"\xb7\x08\n\x08ProbeRow\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x07vantage\x18\x03 \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\r\n\x05state\x18\x04 \x01(\t\x12\x17\n\nseen_at_us\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07version\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x19\n\x0cplan_version\x18\x07 \x01(\x04H\x02\x88\x01\x01\x12\x1c\n\x0f\x63lock_offset_us\x18\x08 \x01(\x12H\x03\x88\x01\x01\x12\x1b\n\x0e\x63lock_error_us\x18\t \x01(\x04H\x04\x88\x01\x01\x12\x17\n\nspool_rows\x18\n \x01(\x04H\x05\x88\x01\x01\x12\x19\n\x0c\x65victed_rows\x18\x0b \x01(\x04H\x06\x88\x01\x01\x12\x10\n\x08\x66\x61milies\x18\x0c \x03(\r\x12\x14\n\x0c\x63\x61pabilities\x18\r \x03(\t\x12\x15\n\x08uptime_s\x18\x0e \x01(\x01H\x07\x88\x01\x01\x12\x12\n\x05\x63pu_s\x18\x0f \x01(\x01H\x08\x88\x01\x01\x12\x16\n\trss_bytes\x18\x10 \x01(\x04H\t\x88\x01\x01\x12\x18\n\x0bspool_bytes\x18\x11 \x01(\x04H\n\x88\x01\x01\x12\x18\n\x0bqueue_depth\x18\x12 \x01(\rH\x0b\x88\x01\x01\x12\x1d\n\x10overloaded_slots\x18\x13 \x01(\x04H\x0c\x88\x01\x01\x12\x1c\n\x0flateness_us_p99\x18\x14 \x01(\rH\r\x88\x01\x01\x12\x1a\n\rreceive_drops\x18\x15 \x01(\x04H\x0e\x88\x01\x01\x12\x1f\n\x12\x63lock_synchronised\x18\x16 \x01(\x08H\x0f\x88\x01\x01\x12\x1c\n\x0f\x63lock_drift_ppb\x18\x17 \x01(\x12H\x10\x88\x01\x01\x12\'\n\x08\x64\x65\x63lared\x18( \x01(\x0b\x32\x15.soundings.v1.Vantage\x12#\n\x04seen\x18) \x01(\x0b\x32\x15.soundings.v1.Vantage\x12\x17\n\nasn_source\x18* \x01(\tH\x11\x88\x01\x01\x12\x1b\n\x0e\x63ountry_source\x18+ \x01(\tH\x12\x88\x01\x01\x12\x14\n\x07\x61\x64\x64ress\x18, \x01(\tH\x13\x88\x01\x01\x42\r\n\x0b_seen_at_usB\n\n\x08_versionB\x0f\n\r_plan_versionB\x12\n\x10_clock_offset_usB\x11\n\x0f_clock_error_usB\r\n\x0b_spool_rowsB\x0f\n\r_evicted_rowsB\x0b\n\t_uptime_sB\x08\n\x06_cpu_sB\x0c\n\n_rss_bytesB\x0e\n\x0c_spool_bytesB\x0e\n\x0c_queue_depthB\x13\n\x11_overloaded_slotsB\x12\n\x10_lateness_us_p99B\x10\n\x0e_receive_dropsB\x15\n\x13_clock_synchronisedB\x12\n\x10_clock_drift_ppbB\r\n\x0b_asn_sourceB\x11\n\x0f_country_sourceB\n\n\x08_address\"<\n\x12ListProbesResponse\x12&\n\x06probes\x18\x01 \x03(\x0b\x32\x16.soundings.v1.ProbeRow\"!\n\rRevokeRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t\"\x1e\n\x0eRevokeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"3\n\x11QuarantineRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0c\n\x04lift\x18\x02 \x01(\x08\"\"\n\x12QuarantineResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"Q\n\x0cTraceRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x11\n\tcomponent\x18\x02 \x01(\t\x12\x0e\n\x06probes\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"\x1d\n\rTraceResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xd8\x01\n\x0eMeasureRequest\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x10\n\x08\x66\x61milies\x18\x03 \x03(\r\x12\x0e\n\x06probes\x18\x04 \x01(\r\x12\x0c\n\x04\x61sns\x18\x05 \x03(\r\x12\x11\n\tcountries\x18\x06 \x03(\t\x12\x38\n\x06labels\x18\x07 \x03(\x0b\x32(.soundings.v1.MeasureRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x01\n\x0fMeasureResponse\x12+\n\x05\x61sked\x18\x01 \x01(\x0b\x32\x1a.soundings.v1.MeasureAskedH\x00\x12\r\n\x03row\x18\x02 \x01(\tH\x00\x12/\n\x07missing\x18\x03 \x01(\x0b\x32\x1c.soundings.v1.MeasureMissingH\x00\x42\t\n\x07message\"A\n\x0cMeasureAsked\x12\x0e\n\x06probes\x18\x01 \x01(\r\x12\x0e\n\x06\x63hecks\x18\x02 \x01(\r\x12\x11\n\tcomponent\x18\x03 \x01(\t\" \n\x0eMeasureMissing\x12\x0e\n\x06probes\x18\x01 \x03(\t2\xd5\x03\n\x0c\x41\x64minService\x12R\n\x0b\x43reateToken\x12 .soundings.v1.CreateTokenRequest\x1a!.soundings.v1.CreateTokenResponse\x12O\n\nListProbes\x12\x1f.soundings.v1.ListProbesRequest\x1a .soundings.v1.ListProbesResponse\x12\x43\n\x06Revoke\x12\x1b.soundings.v1.RevokeRequest\x1a\x1c.soundings.v1.RevokeResponse\x12O\n\nQuarantine\x12\x1f.soundings.v1.QuarantineRequest\x1a .soundings.v1.QuarantineResponse\x12@\n\x05Trace\x12\x1a.soundings.v1.TraceRequest\x1a\x1b.soundings.v1.TraceResponse\x12H\n\x07Measure\x12\x1c.soundings.v1.MeasureRequest\x1a\x1d.soundings.v1.MeasureResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,31 +46,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPROBESREQUEST']._serialized_start=414
   _globals['_LISTPROBESREQUEST']._serialized_end=433
   _globals['_PROBEROW']._serialized_start=436
-  _globals['_PROBEROW']._serialized_end=1315
-  _globals['_LISTPROBESRESPONSE']._serialized_start=1317
-  _globals['_LISTPROBESRESPONSE']._serialized_end=1377
-  _globals['_REVOKEREQUEST']._serialized_start=1379
-  _globals['_REVOKEREQUEST']._serialized_end=1412
-  _globals['_REVOKERESPONSE']._serialized_start=1414
-  _globals['_REVOKERESPONSE']._serialized_end=1444
-  _globals['_QUARANTINEREQUEST']._serialized_start=1446
-  _globals['_QUARANTINEREQUEST']._serialized_end=1497
-  _globals['_QUARANTINERESPONSE']._serialized_start=1499
-  _globals['_QUARANTINERESPONSE']._serialized_end=1533
-  _globals['_TRACEREQUEST']._serialized_start=1535
-  _globals['_TRACEREQUEST']._serialized_end=1616
-  _globals['_TRACERESPONSE']._serialized_start=1618
-  _globals['_TRACERESPONSE']._serialized_end=1647
-  _globals['_MEASUREREQUEST']._serialized_start=1650
-  _globals['_MEASUREREQUEST']._serialized_end=1866
+  _globals['_PROBEROW']._serialized_end=1515
+  _globals['_LISTPROBESRESPONSE']._serialized_start=1517
+  _globals['_LISTPROBESRESPONSE']._serialized_end=1577
+  _globals['_REVOKEREQUEST']._serialized_start=1579
+  _globals['_REVOKEREQUEST']._serialized_end=1612
+  _globals['_REVOKERESPONSE']._serialized_start=1614
+  _globals['_REVOKERESPONSE']._serialized_end=1644
+  _globals['_QUARANTINEREQUEST']._serialized_start=1646
+  _globals['_QUARANTINEREQUEST']._serialized_end=1697
+  _globals['_QUARANTINERESPONSE']._serialized_start=1699
+  _globals['_QUARANTINERESPONSE']._serialized_end=1733
+  _globals['_TRACEREQUEST']._serialized_start=1735
+  _globals['_TRACEREQUEST']._serialized_end=1816
+  _globals['_TRACERESPONSE']._serialized_start=1818
+  _globals['_TRACERESPONSE']._serialized_end=1847
+  _globals['_MEASUREREQUEST']._serialized_start=1850
+  _globals['_MEASUREREQUEST']._serialized_end=2066
   _globals['_MEASUREREQUEST_LABELSENTRY']._serialized_start=168
   _globals['_MEASUREREQUEST_LABELSENTRY']._serialized_end=213
-  _globals['_MEASURERESPONSE']._serialized_start=1869
-  _globals['_MEASURERESPONSE']._serialized_end=2006
-  _globals['_MEASUREASKED']._serialized_start=2008
-  _globals['_MEASUREASKED']._serialized_end=2073
-  _globals['_MEASUREMISSING']._serialized_start=2075
-  _globals['_MEASUREMISSING']._serialized_end=2107
-  _globals['_ADMINSERVICE']._serialized_start=2110
-  _globals['_ADMINSERVICE']._serialized_end=2579
+  _globals['_MEASURERESPONSE']._serialized_start=2069
+  _globals['_MEASURERESPONSE']._serialized_end=2206
+  _globals['_MEASUREASKED']._serialized_start=2208
+  _globals['_MEASUREASKED']._serialized_end=2273
+  _globals['_MEASUREMISSING']._serialized_start=2275
+  _globals['_MEASUREMISSING']._serialized_end=2307
+  _globals['_ADMINSERVICE']._serialized_start=2310
+  _globals['_ADMINSERVICE']._serialized_end=2779
 # @@protoc_insertion_point(module_scope)

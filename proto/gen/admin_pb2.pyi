@@ -173,6 +173,11 @@ class ProbeRow(_message.Message):
     RECEIVE_DROPS_FIELD_NUMBER: _builtins.int
     CLOCK_SYNCHRONISED_FIELD_NUMBER: _builtins.int
     CLOCK_DRIFT_PPB_FIELD_NUMBER: _builtins.int
+    DECLARED_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    ASN_SOURCE_FIELD_NUMBER: _builtins.int
+    COUNTRY_SOURCE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     probe_id: _builtins.str
     name: _builtins.str
     state: _builtins.str
@@ -195,12 +200,25 @@ class ProbeRow(_message.Message):
     receive_drops: _builtins.int
     clock_synchronised: _builtins.bool
     clock_drift_ppb: _builtins.int
+    asn_source: _builtins.str
+    """seen or declared"""
+    country_source: _builtins.str
+    address: _builtins.str
+    """that it came from"""
     @_builtins.property
     def vantage(self) -> Global___Vantage: ...
     @_builtins.property
     def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def declared(self) -> Global___Vantage:
+        """`vantage` is what holds; beside it what was declared, and what the networks say of its address."""
+
+    @_builtins.property
+    def seen(self) -> Global___Vantage:
+        """provider = who holds the network; no field = nothing is known"""
+
     def __init__(
         self,
         *,
@@ -227,11 +245,20 @@ class ProbeRow(_message.Message):
         receive_drops: _builtins.int | None = ...,
         clock_synchronised: _builtins.bool | None = ...,
         clock_drift_ppb: _builtins.int | None = ...,
+        declared: Global___Vantage | None = ...,
+        seen: Global___Vantage | None = ...,
+        asn_source: _builtins.str | None = ...,
+        country_source: _builtins.str | None = ...,
+        address: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_uptime_s", b"_uptime_s", "_version", b"_version", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "cpu_s", b"cpu_s", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_uptime_s", b"_uptime_s", "_version", b"_version", "capabilities", b"capabilities", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "cpu_s", b"cpu_s", "evicted_rows", b"evicted_rows", "families", b"families", "lateness_us_p99", b"lateness_us_p99", "name", b"name", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "probe_id", b"probe_id", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state", b"state", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "capabilities", b"capabilities", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "families", b"families", "lateness_us_p99", b"lateness_us_p99", "name", b"name", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "probe_id", b"probe_id", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state", b"state", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__address: _TypeAlias = _typing.Literal["address"]  # noqa: Y015
+    _WhichOneofArgType__address: _TypeAlias = _typing.Literal["_address", b"_address"]  # noqa: Y015
+    _WhichOneofReturnType__asn_source: _TypeAlias = _typing.Literal["asn_source"]  # noqa: Y015
+    _WhichOneofArgType__asn_source: _TypeAlias = _typing.Literal["_asn_source", b"_asn_source"]  # noqa: Y015
     _WhichOneofReturnType__clock_drift_ppb: _TypeAlias = _typing.Literal["clock_drift_ppb"]  # noqa: Y015
     _WhichOneofArgType__clock_drift_ppb: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb"]  # noqa: Y015
     _WhichOneofReturnType__clock_error_us: _TypeAlias = _typing.Literal["clock_error_us"]  # noqa: Y015
@@ -240,6 +267,8 @@ class ProbeRow(_message.Message):
     _WhichOneofArgType__clock_offset_us: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us"]  # noqa: Y015
     _WhichOneofReturnType__clock_synchronised: _TypeAlias = _typing.Literal["clock_synchronised"]  # noqa: Y015
     _WhichOneofArgType__clock_synchronised: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised"]  # noqa: Y015
+    _WhichOneofReturnType__country_source: _TypeAlias = _typing.Literal["country_source"]  # noqa: Y015
+    _WhichOneofArgType__country_source: _TypeAlias = _typing.Literal["_country_source", b"_country_source"]  # noqa: Y015
     _WhichOneofReturnType__cpu_s: _TypeAlias = _typing.Literal["cpu_s"]  # noqa: Y015
     _WhichOneofArgType__cpu_s: _TypeAlias = _typing.Literal["_cpu_s", b"_cpu_s"]  # noqa: Y015
     _WhichOneofReturnType__evicted_rows: _TypeAlias = _typing.Literal["evicted_rows"]  # noqa: Y015
@@ -267,6 +296,10 @@ class ProbeRow(_message.Message):
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__address) -> _WhichOneofReturnType__address | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__asn_source) -> _WhichOneofReturnType__asn_source | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_drift_ppb) -> _WhichOneofReturnType__clock_drift_ppb | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_error_us) -> _WhichOneofReturnType__clock_error_us | None: ...
@@ -274,6 +307,8 @@ class ProbeRow(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_offset_us) -> _WhichOneofReturnType__clock_offset_us | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_synchronised) -> _WhichOneofReturnType__clock_synchronised | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__country_source) -> _WhichOneofReturnType__country_source | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_s) -> _WhichOneofReturnType__cpu_s | None: ...
     @_typing.overload

@@ -41,14 +41,14 @@ PROBES = (
     Probe(
         probe_id="p1",
         name="v01",
-        vantage=Vantage(asn=64512, country="DE", provider="hoster", labels={"tier": "vps"}),
+        declared=Vantage(asn=64512, country="DE", provider="hoster", labels={"tier": "vps"}),
         state=ProbeState.ENROLLED,
         enrolled_at_us=NOW_US,
     ),
     Probe(
         probe_id="p2",
         name="v02",
-        vantage=Vantage(),
+        declared=Vantage(),
         state=ProbeState.ENROLLED,
         enrolled_at_us=NOW_US,
     ),

@@ -1,4 +1,4 @@
--- One row per change of what a vantage point is declared to be.
+-- One row per change of what is known of a vantage point.
 INSERT INTO probes
 SELECT
     (SELECT coalesce(max(declaration_no), 0) FROM probes) + row_number() OVER () AS declaration_no,
@@ -12,5 +12,11 @@ FROM (
         unnest(CAST($provider AS VARCHAR[])),
         unnest(CAST($labels AS VARCHAR[])),
         unnest(CAST($state AS VARCHAR[])),
-        make_timestamp(unnest(CAST($recorded_at_us AS BIGINT[])))
+        make_timestamp(unnest(CAST($recorded_at_us AS BIGINT[]))),
+        unnest(CAST($declared_asn AS UINTEGER[])),
+        unnest(CAST($declared_country AS VARCHAR[])),
+        unnest(CAST($seen_asn AS UINTEGER[])),
+        unnest(CAST($seen_country AS VARCHAR[])),
+        unnest(CAST($asn_source AS VARCHAR[])),
+        unnest(CAST($country_source AS VARCHAR[]))
 )

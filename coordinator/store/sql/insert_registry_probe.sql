@@ -1,1 +1,1 @@
-INSERT INTO probes VALUES ($probe_id, $name, $vantage, $state, $enrolled_at_us)
+INSERT INTO probes (probe_id, name, vantage, state, enrolled_at_us) VALUES ($probe_id, $name, $vantage, $state, $enrolled_at_us)

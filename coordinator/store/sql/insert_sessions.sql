@@ -10,4 +10,5 @@ SELECT
     unnest(CAST($backlog_rows AS UBIGINT[])),
     unnest(CAST($evicted_rows AS UBIGINT[])),
     string_split(unnest(CAST($families AS VARCHAR[])), ','),
-    string_split(unnest(CAST($capabilities AS VARCHAR[])), ',')
+    string_split(unnest(CAST($capabilities AS VARCHAR[])), ','),
+    unnest(CAST($address AS VARCHAR[]))

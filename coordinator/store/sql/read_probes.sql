@@ -1,1 +1,4 @@
-SELECT probe_id, name, vantage_asn, vantage_country, provider, labels, state FROM current_probes
+SELECT
+    probe_id, name, vantage_asn, vantage_country, provider, labels, state,
+    declared_asn, declared_country, seen_asn, seen_country, asn_source, country_source
+FROM current_probes

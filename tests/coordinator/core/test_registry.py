@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from coordinator.core.registry import (
@@ -12,6 +14,7 @@ from coordinator.core.registry import (
     probe_id_of,
     refuse_probe,
 )
+from coordinator.core.validation import validate
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def test_a_certificate_names_exactly_one_probe(
 )
 def test_only_revoked_probes_are_refused(state: ProbeState, refused: bool) -> None:
     """A quarantined probe goes on reporting: its rows are weighed, not lost."""
-    probe = Probe(probe_id="p1", name="v", vantage=Vantage(), state=state, enrolled_at_us=0)
+    probe = Probe(probe_id="p1", name="v", declared=Vantage(), state=state, enrolled_at_us=0)
     assert (refuse_probe(probe) is not None) == refused
 
 
@@ -54,3 +57,26 @@ def test_three_missed_heartbeats_are_silence() -> None:
     """Up to three beats is patience, more is a ruin."""
     assert not is_silent(seen_at_us=0, now_us=45_000_000, heartbeat_s=15)
     assert is_silent(seen_at_us=0, now_us=45_000_001, heartbeat_s=15)
+
+
+COMPONENT = """
+[[service]]
+name = "x"
+[[service.component]]
+name = "web"
+url = "https://x.test/"
+"""
+
+
+def test_networks_are_believed_as_seen_unless_the_file_says_otherwise() -> None:
+    """Each fact has its own source, and no table means that nobody is looked up."""
+    found = validate(
+        tomllib.loads('[networks]\nfiles = ["a.csv"]\nasn_from = "declared"\n' + COMPONENT),
+        file="f.toml",
+    ).networks
+    assert (found.files, found.sources.asn, found.sources.country) == (
+        ("a.csv",),
+        "declared",
+        "seen",
+    )
+    assert validate(tomllib.loads(COMPONENT), file="f.toml").networks.files == ()

@@ -17,6 +17,8 @@ SILENT: dict[str, Any] = {
     "labels": {},
     "families": [],
     "capabilities": [],
+    **dict.fromkeys(("asn_source", "country_source", "seen_holder")),
+    **dict.fromkeys(("declared_asn", "declared_country", "seen_asn", "seen_country")),
     **dict.fromkeys(FIGURES),
 }
 SPEAKING = SILENT | {

@@ -130,7 +130,10 @@ def test_every_key_of_the_file_is_read() -> None:
 ONE_FINDING = {
     "frob = 1\n" + SERVICE: (
         "f.toml: frob is not a key; known here: "
-        "anchor, coordinator, defaults, group, judging, limits, service"
+        "anchor, coordinator, defaults, group, judging, limits, networks, service"
+    ),
+    '[networks]\nfiles = ["a.csv"]\ncountry_from = "guessed"\n' + SERVICE: (
+        'f.toml: networks.country_from is "guessed"; use one of seen, declared'
     ),
     "[coordinator]\nflet = 1\n" + SERVICE: (
         "f.toml: coordinator.flet is not a key; did you mean fleet?"

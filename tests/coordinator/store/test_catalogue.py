@@ -88,7 +88,7 @@ def test_a_probe_is_recorded_when_it_changes(opened: Opened) -> None:
             PROBES,
             PROBES,
             (replace(PROBES[0], state=ProbeState.QUARANTINED),),
-            (replace(PROBES[0], vantage=Vantage(asn=1)),),
+            (replace(PROBES[0], declared=Vantage(asn=1)),),
         )
     ):
         record_probes(opened.writer, probes, recorded_at_us=at_us)

@@ -1,0 +1,1 @@
+UPDATE probes SET seen = $seen WHERE probe_id = $probe_id
