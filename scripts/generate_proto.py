@@ -44,7 +44,9 @@ def generate(out: Path) -> None:
         ]
         subprocess.run(command, cwd=ROOT, check=True)
         for module in Path(scratch, PACKAGE).iterdir():
-            (out / module.name).write_text(_as_imported(module.read_text("utf-8")), "utf-8")
+            code = module.read_text("utf-8")
+            if "_grpc" not in module.name or "Stub" in code:  # else a file without a service
+                (out / module.name).write_text(_as_imported(code), "utf-8")
 
 
 def _as_imported(code: str) -> str:

