@@ -51,6 +51,7 @@ from coordinator.rpc.measuring import Measuring
 from coordinator.rpc.plans import Plans
 from coordinator.rpc.session import Desk
 from coordinator.rpc.tracing import Tracing
+from coordinator.rpc.upkeep import Upkeep
 from coordinator.runtime import Runtime, Service
 from coordinator.store.catalogue import abilities, record_probes
 from coordinator.store.commit import Faults
@@ -227,7 +228,10 @@ async def _open_doors(
     servers = (
         serve_fleet(door, standing),
         serve_enrolment(_enrolment(runtime, plans), standing),
-        serve_admin(AdminDoor(_operations(runtime, door, plans), tracing, measuring), standing),
+        serve_admin(
+            AdminDoor(_operations(runtime, door, plans), tracing, measuring, _upkeep(runtime)),
+            standing,
+        ),
     )
     doors = configs.config.doors
     try:
@@ -299,6 +303,10 @@ def _operations(runtime: Runtime, door: FleetDoor, plans: Plans) -> Operations:
         seen=lambda: runtime.presence.seen,
         changed=changed,
     )
+
+
+def _upkeep(runtime: Runtime) -> Upkeep:
+    return Upkeep(runtime.store, runtime.registry, runtime.configs, wall=runtime.wall)
 
 
 async def _record_probe(runtime: Runtime, probe: Probe) -> None:

@@ -25,19 +25,14 @@ from coordinator.core.roster import HEAD, full, line
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.networks import network_files, read_files
 from coordinator.offline import Offline
+from coordinator.parsing import DEFAULT_CONFIG, add_command, add_data, described, key_value
 from coordinator.rpc.operator import NotRunningError, Operator
 from coordinator.services import SERVICES
+from coordinator.store_cli import add_store_commands
 from proto.model import ConfigError
 
 T = TypeVar("T")
 
-DEFAULT_DATA: Final = Path("/var/lib/soundings")
-DEFAULT_CONFIG: Final = Path("/etc/soundings/soundings.toml")
-
-_EXITS: Final = """exit codes:
-  0 good   1 the answer is bad   2 usage   3 bad configuration
-  7 data directory unusable, or in use by another coordinator   8 port occupied
-"""
 _RUN: Final = """example:
   soundings coordinator run --config soundings.toml --data /var/lib/soundings
 
@@ -110,56 +105,33 @@ def log_to_stderr() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _described("soundings coordinator", _RUN, "Collect what probes see, and judge it.")
+    parser = described("soundings coordinator", _RUN, "Collect what probes see, and judge it.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = _add(commands, "run", _RUN, "Run the server.")
+    run = add_command(commands, "run", _RUN, "Run the server.")
     run.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="soundings.toml")
-    _add_data(run)
+    add_data(run)
     run.set_defaults(act=_run)
-    check = _add(commands, "check-config", _CHECK, "Check a configuration file.")
+    check = add_command(commands, "check-config", _CHECK, "Check a configuration file.")
     check.add_argument("file", type=Path)
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(act=_check_config)
-    token = _add(commands, "token", _INVITE, "Make enrolment tokens.")
+    token = add_command(commands, "token", _INVITE, "Make enrolment tokens.")
     _add_token(token.add_subparsers(required=True, metavar="COMMAND"))
-    probes = _add(commands, "probes", _PROBES, "List, show, revoke or quarantine probes.")
+    probes = add_command(commands, "probes", _PROBES, "List, show, revoke or quarantine probes.")
     _add_probes(probes.add_subparsers(required=True, metavar="COMMAND"))
-    trace = _add(commands, "trace", _TRACE, "Ask probes for the way to a target, now.")
+    trace = add_command(commands, "trace", _TRACE, "Ask probes for the way to a target, now.")
     trace.add_argument("target", type=_component, metavar="SERVICE/COMPONENT")
     trace.add_argument(
         "--probes", default="0", metavar="N|NAMES", help="how many, or which (default: up to 50)"
     )
-    _add_data(trace)
+    add_data(trace)
     trace.set_defaults(act=_trace)
+    add_store_commands(commands)
     return parser
-
-
-def _described(prog: str, epilog: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=epilog + _EXITS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _add(commands: Any, name: str, epilog: str, description: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=description,
-        description=description,
-        epilog=epilog + _EXITS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return parser
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="data directory")
 
 
 def _add_token(commands: Any) -> None:
-    create = _add(commands, "create", _INVITE, "Make a token for one probe.")
+    create = add_command(commands, "create", _INVITE, "Make a token for one probe.")
     create.add_argument("--name", default="", help="short name of the vantage point")
     create.add_argument("--asn", type=int, help="AS number the vantage point sits in")
     create.add_argument("--country", help="two letters, such as DE")
@@ -174,37 +146,31 @@ def _add_token(commands: Any) -> None:
     )
     create.add_argument("--ttl", type=_span_s, default=86_400, metavar="24h", help="good for")
     create.add_argument("--json", action="store_true", help="print JSON")
-    _add_data(create)
+    add_data(create)
     create.set_defaults(act=_create_token)
 
 
 def _add_probes(commands: Any) -> None:
-    listing = _add(commands, "list", _PROBES, "List every probe.")
+    listing = add_command(commands, "list", _PROBES, "List every probe.")
     listing.add_argument("--json", action="store_true", help="print JSON")
-    _add_data(listing)
+    add_data(listing)
     listing.set_defaults(act=_list_probes)
-    show = _add(commands, "show", _PROBES, "Show all that is known of one probe.")
+    show = add_command(commands, "show", _PROBES, "Show all that is known of one probe.")
     show.add_argument("probe", metavar="NAME|ID")
     show.add_argument("--json", action="store_true", help="print JSON")
-    _add_data(show)
+    add_data(show)
     show.set_defaults(act=_show_probe)
-    revoke = _add(commands, "revoke", _PROBES, "Refuse a probe from now on, for ever.")
+    revoke = add_command(commands, "revoke", _PROBES, "Refuse a probe from now on, for ever.")
     revoke.add_argument("probe_id")
-    _add_data(revoke)
+    add_data(revoke)
     revoke.set_defaults(act=_revoke)
-    quarantine = _add(commands, "quarantine", _PROBES, "Lower a probe's weight, or lift that.")
+    quarantine = add_command(
+        commands, "quarantine", _PROBES, "Lower a probe's weight, or lift that."
+    )
     quarantine.add_argument("probe_id")
     quarantine.add_argument("--lift", action="store_true", help="back to full weight")
-    _add_data(quarantine)
+    add_data(quarantine)
     quarantine.set_defaults(act=_quarantine)
-
-
-def key_value(text: str) -> tuple[str, str]:
-    """An option's KEY=VALUE, for argparse."""
-    key, equals, value = text.partition("=")
-    if not (key and equals and value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
 
 
 def _component(text: str) -> tuple[str, str]:

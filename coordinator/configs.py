@@ -84,6 +84,13 @@ class Configs:
         self._asked = asyncio.Event()
         self._printed: tuple[object, ...] = ()
         self._owed = False  # a reload failed for the store's sake
+        self._turn = asyncio.Lock()  # the file is read by one at a time
+        self.findings: tuple[str, ...] = ()  # why the file as it is now is not in force
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
 
     @property
     def catalogue(self) -> Catalogue:
@@ -148,6 +155,10 @@ class Configs:
 
         Raises StoreUnavailableError, or the store's own error, when it cannot be taken: nothing changed.
         """
+        async with self._turn:
+            return await self._reload(by=by)
+
+    async def _reload(self, *, by: str) -> bool:
         source = None
         try:
             source = await asyncio.to_thread(
@@ -159,7 +170,7 @@ class Configs:
             return False
         if source.sha256 != self._accepted_sha256:
             await self._accept(config, source)
-        self._refused_sha256 = None
+        self._refused_sha256, self.findings = None, ()
         return True
 
     async def _accept(self, config: Config, source: Source) -> None:
@@ -173,6 +184,7 @@ class Configs:
             listener(self._catalogue)
 
     async def _refuse(self, source: Source | None, error: ConfigError) -> None:
+        self.findings = error.findings
         for finding in error.findings:
             self._log.error("configuration refused, the one before stays", finding=finding)
         if source is not None and source.sha256 != self._refused_sha256:

@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from coordinator.exits import CoordinatorError, Exit
+
+UNFINISHED: Final = "restoring"
+"""A folder that is there while a restore is not through: what lies beside it is no store yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,11 @@ class DataDir:
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[DataDir]:
+def hold(path: Path, *, unfinished: bool = False) -> Iterator[DataDir]:
     """Make the directory if need be and hold it until the end.
 
-    Raises CoordinatorError when it cannot be used, or another coordinator holds it.
+    Raises CoordinatorError when it cannot be used, another coordinator holds it, or a restore into it
+    did not finish and it is not `unfinished` that is asked for.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,6 +61,11 @@ def hold(path: Path) -> Iterator[DataDir]:
         ) from error
     try:
         _lock(lock, path)
+        if not unfinished and (path / UNFINISHED).exists():
+            raise CoordinatorError(
+                f"{path}: a restore into it did not finish; empty the directory and restore again",
+                code=Exit.DATA_UNUSABLE,
+            )
         yield DataDir(path)
     finally:
         os.close(lock)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.cli import DEFAULT_DATA, key_value
 from coordinator.core.told import HEAD, line, summary
 from coordinator.exits import CoordinatorError, Exit
+from coordinator.parsing import DEFAULT_DATA, key_value
 from coordinator.rpc.operator import NotRunningError, Operator
 from proto.gen import admin_pb2
 

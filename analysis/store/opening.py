@@ -101,7 +101,7 @@ def _settle(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _why(path: Path, text: str) -> str:
-    if "lock" in text.lower():
+    if "could not set lock" in text.lower():
         return (
             f"{path}: another program has it open, most likely a running coordinator; ask that one "
             "(its page lists verdicts under /api/verdicts), or stop it first"

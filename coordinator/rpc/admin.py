@@ -16,6 +16,7 @@ from coordinator.core.registry import FIGURES, Seen, Vantage
 from coordinator.operations import Operations, ProbeFacts
 from coordinator.rpc.measuring import Measuring
 from coordinator.rpc.tracing import TraceRefusedError, Tracing
+from coordinator.rpc.upkeep import HeldError, Upkeep
 from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.registry import RegistryError
 from proto.gen import admin_pb2, admin_pb2_grpc
@@ -25,10 +26,13 @@ from proto.model import SoundingsError
 class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
     """The servicer of the unix socket."""
 
-    def __init__(self, operations: Operations, tracing: Tracing, measuring: Measuring) -> None:
+    def __init__(
+        self, operations: Operations, tracing: Tracing, measuring: Measuring, upkeep: Upkeep
+    ) -> None:
         self._operations = operations
         self._tracing = tracing
         self._measuring = measuring
+        self._upkeep = upkeep
 
     async def CreateToken(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.CreateTokenRequest, context: Any
@@ -102,6 +106,41 @@ class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         except StoreUnavailableError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+
+    async def Hold(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.HoldRequest, context: Any
+    ) -> AsyncIterator[admin_pb2.HoldResponse]:
+        """Keep the files as they are while the call lasts."""
+        del request
+        try:
+            async for reply in self._upkeep.hold():
+                yield reply
+        except HeldError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except StoreUnavailableError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+
+    async def Reload(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.ReloadRequest, context: Any
+    ) -> admin_pb2.ReloadResponse:
+        """Read the configuration file now, and say what is wrong with it."""
+        try:
+            return await self._upkeep.reload(request.by)
+        except StoreUnavailableError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            raise
+
+    async def ListConfigs(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.ListConfigsRequest, context: Any
+    ) -> admin_pb2.ListConfigsResponse:
+        """Configurations that were read."""
+        try:
+            return await self._upkeep.list_configs(
+                request.version if request.HasField("version") else None
+            )
+        except StoreUnavailableError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            raise
 
 
 def vantage_from_wire(message: admin_pb2.Vantage) -> Vantage:

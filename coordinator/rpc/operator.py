@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from proto.gen import admin_pb2, admin_pb2_grpc
 
 REPLY_WITHIN_S = 10.0
 """A local socket answers at once; a coordinator that does not is stuck."""
+
+HOLD_WITHIN_S = 60.0
+"""A checkpoint may have to write what the log holds, and waits for its turn."""
 
 
 class NotRunningError(Exception):
@@ -68,6 +72,26 @@ class Operator:
                 async for reply in admin_pb2_grpc.AdminServiceStub(channel).Measure(request):
                     yield reply
 
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[int]:
+        """Since when (µs since 1970) the files stay as they are, for as long as the context lasts.
+
+        Raises NotRunningError, or CoordinatorError when they cannot be held, or not to the end.
+        """
+        if not self._socket.is_socket():
+            raise NotRunningError
+        async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
+            call = admin_pb2_grpc.AdminServiceStub(channel).Hold(admin_pb2.HoldRequest())
+            try:
+                yield await _held(call)
+                if call.done():
+                    raise CoordinatorError(
+                        "the coordinator ended while its files were being copied; take the backup again",
+                        code=Exit.DATA_UNUSABLE,
+                    )
+            finally:
+                call.cancel()
+
     async def _ask(self, call: str, request: Any) -> Any:
         """Raises NotRunningError, or CoordinatorError with what the coordinator said."""
         if not self._socket.is_socket():
@@ -76,6 +100,20 @@ class Operator:
             with _told():
                 stub = admin_pb2_grpc.AdminServiceStub(channel)
                 return await getattr(stub, call)(request, timeout=REPLY_WITHIN_S)
+
+
+async def _held(call: Any) -> int:
+    """Since when, once the files are held."""
+    try:
+        with _told():
+            reply = await asyncio.wait_for(call.read(), HOLD_WITHIN_S)
+    except TimeoutError as error:
+        raise CoordinatorError(
+            f"the coordinator could not write its log into the file in {HOLD_WITHIN_S:g} s; its disk "
+            "is too slow or stalled: try again later, or stop it first",
+            code=Exit.DATA_UNUSABLE,
+        ) from error
+    return int(reply.held_at_us)
 
 
 @contextmanager

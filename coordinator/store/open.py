@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,6 +31,15 @@ the usual 16 MB that costs as much as all inserting. Larger ones stall acknowled
 
 class StoreOpenError(SoundingsError):
     """A file of the store cannot be opened: held by another process, damaged, or out of reach."""
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """What DuckDB says of a file, as a StoreOpenError that names it."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StoreOpenError(f"{path}: {str(error).splitlines()[0]}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
             },
         )
     except duckdb.Error as error:
-        if "lock" in str(error).lower():
+        if "could not set lock" in str(error).lower():  # damage is told of a «block»
             raise StoreOpenError(
                 f"{path} is open in another process; one coordinator at a time may use a data "
                 f"directory, stop the other one or name another --data"

@@ -61,6 +61,11 @@ class Registry:
         """Close the file."""
         self._con.close()
 
+    def settle(self) -> None:
+        """Bring everything into the file itself; what changes later waits in the log beside it."""
+        with self._lock:
+            self._con.execute("CHECKPOINT")
+
     def probe(self, probe_id: str) -> Probe | None:
         """One probe, from memory."""
         return self._probes.get(probe_id)

@@ -107,6 +107,15 @@ def committed(cursor: duckdb.DuckDBPyConnection) -> Record:
     return _records(cursor, "committed", {})[0]
 
 
+def configs(cursor: duckdb.DuckDBPyConnection, *, version: int | None) -> list[Record]:
+    """Every configuration that was read, oldest first, without its text; or one accepted, with it.
+
+    `version` None in a record = it was refused, and `findings` say why.
+    """
+    found = _records(cursor, "list_configs", {"version": version})
+    return [one | {"findings": (one["findings"] or "").splitlines()} for one in found]
+
+
 def _records(
     cursor: duckdb.DuckDBPyConnection, name: str, given: Mapping[str, Any]
 ) -> list[Record]:

@@ -64,6 +64,21 @@ class AdminServiceStub:
                 request_serializer=soundings_dot_v1_dot_admin__pb2.MeasureRequest.SerializeToString,
                 response_deserializer=soundings_dot_v1_dot_admin__pb2.MeasureResponse.FromString,
                 _registered_method=True)
+        self.Hold = channel.unary_stream(
+                '/soundings.v1.AdminService/Hold',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.HoldRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.HoldResponse.FromString,
+                _registered_method=True)
+        self.Reload = channel.unary_unary(
+                '/soundings.v1.AdminService/Reload',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.ReloadRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.ReloadResponse.FromString,
+                _registered_method=True)
+        self.ListConfigs = channel.unary_unary(
+                '/soundings.v1.AdminService/ListConfigs',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.ListConfigsRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.ListConfigsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -106,6 +121,26 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Hold(self, request, context):
+        """One response; from then until the call ends the files of the data directory do not change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reload(self, request, context):
+        """Read the configuration file now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConfigs(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +173,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Measure,
                     request_deserializer=soundings_dot_v1_dot_admin__pb2.MeasureRequest.FromString,
                     response_serializer=soundings_dot_v1_dot_admin__pb2.MeasureResponse.SerializeToString,
+            ),
+            'Hold': grpc.unary_stream_rpc_method_handler(
+                    servicer.Hold,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.HoldRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.HoldResponse.SerializeToString,
+            ),
+            'Reload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reload,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.ReloadRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.ReloadResponse.SerializeToString,
+            ),
+            'ListConfigs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConfigs,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.ListConfigsRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.ListConfigsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -302,6 +352,87 @@ class AdminService:
             '/soundings.v1.AdminService/Measure',
             soundings_dot_v1_dot_admin__pb2.MeasureRequest.SerializeToString,
             soundings_dot_v1_dot_admin__pb2.MeasureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Hold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/soundings.v1.AdminService/Hold',
+            soundings_dot_v1_dot_admin__pb2.HoldRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.HoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/soundings.v1.AdminService/Reload',
+            soundings_dot_v1_dot_admin__pb2.ReloadRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.ReloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConfigs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/soundings.v1.AdminService/ListConfigs',
+            soundings_dot_v1_dot_admin__pb2.ListConfigsRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.ListConfigsResponse.FromString,
             options,
             channel_credentials,
             insecure,

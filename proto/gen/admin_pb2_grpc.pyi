@@ -38,6 +38,11 @@ class AdminServiceStub:
     Trace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.TraceResponse]
     Measure: _grpc.UnaryStreamMultiCallable[_admin_pb2.MeasureRequest, _admin_pb2.MeasureResponse]
     """First whom it asked, then each row as it comes, and last what never came."""
+    Hold: _grpc.UnaryStreamMultiCallable[_admin_pb2.HoldRequest, _admin_pb2.HoldResponse]
+    """One response; from then until the call ends the files of the data directory do not change."""
+    Reload: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]
+    """Read the configuration file now."""
+    ListConfigs: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListConfigsRequest, _admin_pb2.ListConfigsResponse]
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -49,6 +54,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Trace: _aio.UnaryUnaryMultiCallable[_admin_pb2.TraceRequest, _admin_pb2.TraceResponse]  # type: ignore[assignment]
     Measure: _aio.UnaryStreamMultiCallable[_admin_pb2.MeasureRequest, _admin_pb2.MeasureResponse]  # type: ignore[assignment]
     """First whom it asked, then each row as it comes, and last what never came."""
+    Hold: _aio.UnaryStreamMultiCallable[_admin_pb2.HoldRequest, _admin_pb2.HoldResponse]  # type: ignore[assignment]
+    """One response; from then until the call ends the files of the data directory do not change."""
+    Reload: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]  # type: ignore[assignment]
+    """Read the configuration file now."""
+    ListConfigs: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListConfigsRequest, _admin_pb2.ListConfigsResponse]  # type: ignore[assignment]
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -93,5 +103,28 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_pb2.MeasureResponse], _abc.AsyncIterator[_admin_pb2.MeasureResponse]]:
         """First whom it asked, then each row as it comes, and last what never came."""
+
+    @_abc_1.abstractmethod
+    def Hold(
+        self,
+        request: _admin_pb2.HoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.HoldResponse], _abc.AsyncIterator[_admin_pb2.HoldResponse]]:
+        """One response; from then until the call ends the files of the data directory do not change."""
+
+    @_abc_1.abstractmethod
+    def Reload(
+        self,
+        request: _admin_pb2.ReloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ReloadResponse, _abc.Awaitable[_admin_pb2.ReloadResponse]]:
+        """Read the configuration file now."""
+
+    @_abc_1.abstractmethod
+    def ListConfigs(
+        self,
+        request: _admin_pb2.ListConfigsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListConfigsResponse, _abc.Awaitable[_admin_pb2.ListConfigsResponse]]: ...
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

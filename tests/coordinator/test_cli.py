@@ -185,6 +185,9 @@ def test_wrong_usage_ends_with_code_2(argv: list[str]) -> None:
         ["probes"],
         ["probes", "list"],
         ["trace"],
+        ["backup"],
+        ["restore"],
+        ["check-store"],
     ],
 )
 def test_help_has_an_example_and_the_exit_codes(
