@@ -38,6 +38,10 @@ SUSPECT_US: Final = 100_000
 """Beyond its own bound an offset this large makes rows of several vantages line up wrongly."""
 
 
+STAMP_US_MAX: Final = (2**63 - 1) // 1000
+"""The last instant that 64 bits of nanoseconds since 1970 can name, in 2262: beyond it is no time."""
+
+
 class Reading(NamedTuple):
     """One look at both clocks. `jump_us` is 0 but where the wall clock stepped."""
 
@@ -117,8 +121,12 @@ class ClockFilter:
         self._samples: deque[tuple[ClockSample, int]] = deque(maxlen=WINDOW)
 
     def add(self, sample: ClockSample, *, mono_us: int) -> bool:
-        """Take a sample; False = it contradicts itself (a step in mid-flight) and is not used."""
-        if sample.delay_us < 0:
+        """Take a sample; False = it contradicts itself (a step in mid-flight) and is not used.
+
+        An answer that left before its question came would claim a delay beyond the time that passed
+        here, and with it a bound without an end.
+        """
+        if sample.delay_us < 0 or sample.t3_ns < sample.t2_ns:
             return False
         self._samples.append((sample, mono_us))
         return True

@@ -29,6 +29,9 @@ INTERVAL_MIN_S: Final = 0.2
 INTERVAL_MAX_S: Final = 86_400.0
 """A check less than daily is no series."""
 
+PORT_MAX: Final = 65_535
+"""A row of a slot that is not run names the port, too, and has no room for more."""
+
 CHECKS_MAX: Final = 20_000
 """Checks in one plan: their heap and texts take 20 MB, which a 512 MB machine can spare."""
 
@@ -360,6 +363,7 @@ def _bounds(check: Check) -> tuple[tuple[str, float, float, float], ...]:
     lowest_s = INTERVAL_MIN_S if check.interval_s else 0.0
     return (
         ("interval_s", check.interval_s, lowest_s, INTERVAL_MAX_S),
+        ("port", check.port or 0, 0, PORT_MAX),
         ("max_hops", check.max_hops, 1, HOPS_MAX),
         *(
             (("packets times max_hops", _trace_packets(check), 1, TRACE_PACKETS_MAX),)

@@ -12,7 +12,14 @@ from typing import ClassVar, Final
 
 import trio
 
-from probe.core.clock import ClockEstimate, ClockFilter, ClockSample, Reading, Timeline
+from probe.core.clock import (
+    STAMP_US_MAX,
+    ClockEstimate,
+    ClockFilter,
+    ClockSample,
+    Reading,
+    Timeline,
+)
 from probe.core.drift import Drift, DriftFilter
 from probe.core.ledger import ClockFacts
 
@@ -52,7 +59,7 @@ def utc(at_us: int) -> datetime:
 def clock_note(*, probe_us: int, coordinator_us: int) -> str | None:
     """A sentence when this machine's clock is off by more than anyone should be; else None."""
     off_s = (coordinator_us - probe_us) / 1_000_000
-    if coordinator_us <= 0 or abs(off_s) <= CLOCK_TOLERANCE_S:
+    if not 0 < coordinator_us <= STAMP_US_MAX or abs(off_s) <= CLOCK_TOLERANCE_S:
         return None
     side = "behind" if off_s > 0 else "ahead of"
     return (

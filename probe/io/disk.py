@@ -189,6 +189,10 @@ class Spool:
         """Rows held; those of a segment count until all of it is acknowledged."""
         return sum(segment.rows for segment in self._segments)
 
+    def epochs(self) -> set[int]:
+        """Those in which anything that is held was made."""
+        return {segment.epoch for segment in self._segments}
+
     def put(self, *, body: bytes, rows: int, raw_bytes: int, codec: int, first_at_us: int) -> int:
         """Keep one report and return its seq. Never refuses: makes room, or holds it in memory."""
         seq = self.next_seq

@@ -55,6 +55,8 @@ _CODES: Final = (
     *("ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
     "UNAUTHENTICATED",
 )
+# As it is written: a number of thousands of digits is a text like any other.
+_BY_NUMBER: Final = {str(number): code for number, code in enumerate(_CODES)}
 # What an answer without a grpc-status means (doc/http-grpc-status-mapping.md).
 _OF_HTTP: Final = {
     "400": "INTERNAL",
@@ -221,9 +223,8 @@ class GrpcCall:
         named = {text_of(name): text_of(value) for name, value in headers}
         number = named.get("grpc-status")
         if number is not None:
-            known = number.isdecimal() and int(number) < len(_CODES)
             details = _short(unquote(named.get("grpc-message", "")))
-            self._end(Status(_CODES[int(number)] if known else "UNKNOWN", details, named))
+            self._end(Status(_BY_NUMBER.get(number, "UNKNOWN"), details, named))
         elif ":status" in named and not _is_grpc(named):
             code = _OF_HTTP.get(named[":status"], "UNKNOWN")
             self._end(

@@ -36,6 +36,9 @@ from proto.model import SoundingsError
 INBOX_MAX: Final = 1000
 """Messages of the coordinator that wait for the loop; beyond that it floods us and is dropped."""
 
+INBOX_BYTES_MAX: Final = 32 << 20
+"""Of those messages together: while a disk stands still, plans of megabytes would fill our memory."""
+
 CONNECT_S: Final = 20.0
 """For the name, TCP and TLS."""
 
@@ -43,6 +46,7 @@ CLOSE_S: Final = 0.5
 """To say goodbye; a peer that is gone would never hear it."""
 
 _SESSION: Final = "/soundings.v1.FleetService/Session"
+_WISH_DIGITS_MAX: Final = 9  # of milliseconds: eleven days, far beyond what is honoured
 
 # The session's own questions notice a dead peer first; this is for the time before the welcome, and
 # keeps a NAT on the way from forgetting us between two heartbeats.
@@ -69,6 +73,7 @@ class Stream:
     inbox: trio.MemoryReceiveChannel[fleet_pb2.Down]
     call: GrpcCall = field(default_factory=lambda: begin(_SESSION))
     error: LinkError | None = None
+    unread_bytes: int = 0  # handed to the inbox since it was last seen empty
     wake: trio.Event = field(default_factory=trio.Event)
 
     def send(self, message: fleet_pb2.Up) -> None:
@@ -184,7 +189,7 @@ async def _receive(
             async with sending:
                 await _flush(call, wire)
         data = bytes(await wire.receive_some(READ_BYTES))
-        stream.error = _deliver(call.feed(data), inbox)
+        stream.error = _deliver(call.feed(data), inbox, stream)
         if stream.error is not None:
             return
         stream.wake.set()
@@ -197,14 +202,20 @@ async def _flush(call: GrpcCall, wire: trio.SSLStream[trio.SocketStream]) -> Non
 
 
 def _deliver(
-    messages: Iterable[bytes], inbox: trio.MemorySendChannel[fleet_pb2.Down]
+    messages: Iterable[bytes], inbox: trio.MemorySendChannel[fleet_pb2.Down], stream: Stream
 ) -> LinkError | None:
     """Hand on what came; an error when it cannot be read or nobody reads it."""
+    if not inbox.statistics().current_buffer_used:
+        stream.unread_bytes = 0
+    flooded = LinkError("the coordinator sends faster than anybody could read")
     try:
         for message in messages:
+            stream.unread_bytes += len(message)
+            if stream.unread_bytes > INBOX_BYTES_MAX:
+                return flooded
             inbox.send_nowait(fleet_pb2.Down.FromString(message))
     except trio.WouldBlock:
-        return LinkError("the coordinator sends faster than anybody could read")
+        return flooded
     except trio.BrokenResourceError:
         return LinkError("the session is over on this side")
     except DecodeError:
@@ -224,5 +235,6 @@ def _explained(status: Status) -> LinkError | None:
     if status.code == "OK":
         return None
     wish = status.trailers.get("retry-after-ms", "")
-    retry_after_s = int(wish) / 1000 if wish.isdecimal() else None
+    is_time = wish.isdecimal() and len(wish) <= _WISH_DIGITS_MAX
+    retry_after_s = int(wish) / 1000 if is_time else None
     return LinkError(f"{status.code}: {status.details}", retry_after_s=retry_after_s)

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import structlog
 import trio
 
+from probe.core.limits import FLUSH_MIN_S
 from probe.io.disk import Spool, Stored
-from proto.codec import ROWS_MAX, report_to_wire
+from proto.codec import HOPS_MAX, ROWS_MAX, report_to_wire
 from proto.gen import fleet_pb2
 from proto.model import Certificate, Plan, Report, Result, Trigger
 
 PENDING_MAX: Final = 20_000
 """Rows that may wait for a stalled disk (some 10 MB); beyond that the oldest go, and are counted."""
 
+ROWS_MIN: Final = 10
+"""Fewer rows are no reason to write before their time: each report is a write to our host's disk."""
+
 CERTIFICATES_MAX: Final = 4096
 """Fingerprints remembered as sent: beyond that some are sent again, which is harmless."""
+
+REPORT_BYTES_MAX: Final = 512 << 10
+"""Of a report before it is compressed: some 5,000 rows. The coordinator takes no more than twice that
+in an envelope, and what it does not take is lost with all that is in it: the certificates that one
+server makes up would cost the rows of all others."""
 
 T = TypeVar("T")
 
@@ -76,7 +85,7 @@ class Outbox:
     def pace(self, *, flush_s: float, flush_rows: int) -> None:
         """How long and how many rows to gather."""
         self._flush_s = flush_s
-        self._flush_rows = max(1, min(flush_rows, ROWS_MAX))
+        self._flush_rows = max(ROWS_MIN, min(flush_rows, ROWS_MAX))
 
     def add(self, row: Result, certificates: Sequence[Certificate] = ()) -> None:
         """Take one row. Never blocks, never refuses."""
@@ -103,6 +112,8 @@ class Outbox:
             with trio.move_on_after(self._flush_s):
                 await self._full.wait()
             await self.flush()
+            # However many runs are asked for, whose rows do not wait.
+            await trio.sleep(FLUSH_MIN_S)
 
     async def flush(self) -> None:
         """Store what waits now."""
@@ -119,11 +130,14 @@ class Outbox:
         return await self._in_thread(lambda: self._spool.read(after=after, limit=limit))
 
     async def ack(self, covered: dict[int, int]) -> None:
-        """The coordinator holds these for good: seq by epoch."""
+        """The coordinator holds these for good: seq by epoch.
+
+        It may name a million epochs. Those that nothing here is of are no news.
+        """
 
         def forget() -> None:
-            for epoch, seq in covered.items():
-                self._spool.ack(epoch=epoch, seq=seq)
+            for epoch in self._spool.epochs() & covered.keys():
+                self._spool.ack(epoch=epoch, seq=covered[epoch])
 
         await self._in_thread(forget)
 
@@ -132,7 +146,7 @@ class Outbox:
         await self._in_thread(self._spool.close)
 
     def _take(self) -> Report:
-        size = min(len(self._pending), max(self._flush_rows, 1))
+        size = min(len(self._pending), self._flush_rows)
         rows = tuple(self._pending.popleft() for _ in range(size))
         certificates = tuple(self._certificates.values())
         self._certificates.clear()
@@ -169,13 +183,29 @@ class Outbox:
 
 
 def _put(spool: Spool, report: Report) -> tuple[int, int]:
-    raw = report_to_wire(report)
-    body = zlib.compress(raw)
-    seq = spool.put(
-        body=body,
-        rows=len(report.results),
-        raw_bytes=len(raw),
-        codec=fleet_pb2.Batch.CODEC_ZLIB,
-        first_at_us=report.results[0].slot_at_us,
-    )
-    return seq, len(body)
+    """Store a report; the seq of its last piece, and the bytes of all."""
+    seq = size = 0
+    for piece, raw in _pieces(report):
+        body = zlib.compress(raw)
+        size += len(body)
+        seq = spool.put(
+            body=body,
+            rows=len(piece.results),
+            raw_bytes=len(raw),
+            codec=fleet_pb2.Batch.CODEC_ZLIB,
+            first_at_us=piece.results[0].slot_at_us,
+        )
+    return seq, size
+
+
+def _pieces(report: Report) -> Iterator[tuple[Report, bytes]]:
+    """A report as it is made, or halved until each piece is one that any coordinator takes."""
+    rows, certificates = report.results, report.certificates
+    if len(rows) == 1 or sum(len(row.hops) for row in rows) <= HOPS_MAX:
+        raw = report_to_wire(report)
+        if len(rows) == 1 or len(raw) <= REPORT_BYTES_MAX:
+            yield report, raw
+            return
+    middle, half = len(rows) // 2, len(certificates) // 2
+    yield from _pieces(Report(rows[:middle], certificates[:half]))
+    yield from _pieces(Report(rows[middle:], certificates[half:]))

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 import trio
 
-from probe.core.clock import ClockSample
+from probe.core.clock import STAMP_US_MAX, ClockSample
 from probe.core.window import Window
 from probe.io.clock import Clocks, clock_note
 from probe.io.disk import Stored
@@ -34,6 +34,9 @@ BURST: Final = 8
 BURST_GAP_S: Final = 0.2
 DRAIN_S: Final = 5.0
 """After a Drain the coordinator commits and acks what it has, then ends the stream."""
+
+WINDOW_MAX: Final = 64
+"""Reports on their way at most, whatever the coordinator grants: they are held in memory."""
 
 _TEXT_MAX: Final = 500
 """Characters of the coordinator's words in our log."""
@@ -110,7 +113,7 @@ class Session:
         known: dict[int, int] = {}
         for mark in welcome.have:
             known[mark.epoch] = max(mark.seq, known.get(mark.epoch, 0))
-        self._window = Window(welcome.window, known=known)
+        self._window = Window(min(welcome.window, WINDOW_MAX), known=known)
         self._max_batch_bytes = welcome.max_batch_bytes
         self.welcomed = True
         self._sample_greeting(welcome.sent_at_us)
@@ -125,7 +128,7 @@ class Session:
         """Hello and welcome are a first exchange, so that no row needs to wait for an estimate."""
         clocks = self._ports.clocks
         for t1_ns, asked_us in self._asked.items():
-            if sent_at_us > 0:
+            if 0 < sent_at_us <= STAMP_US_MAX:
                 there_ns = sent_at_us * 1000
                 t4_ns = t1_ns + (clocks.mono_us() - asked_us) * 1000
                 clocks.add(ClockSample(t1_ns=t1_ns, t2_ns=there_ns, t3_ns=there_ns, t4_ns=t4_ns))

@@ -39,12 +39,14 @@ class Uplink:
         *,
         base_s: float,
         cap_s: float,
+        python: str = sys.executable,
     ) -> None:
         self._state = state
         self._identity = identity
         self._ports = ports
         self._base_s = base_s
         self._cap_s = cap_s
+        self._python = python
         self._attempt = 0
         self._log = structlog.get_logger("uplink")
 
@@ -92,7 +94,7 @@ class Uplink:
     async def _refresh(self) -> None:
         """Before connecting: a certificate that has ended is refused without a word."""
         now = utc(self._ports.clocks.wall())
-        life = seal.lifetime(self._identity.certificate_pem)
+        life = self._life()
         if not life.begun(now):
             self._log.error(
                 "certificate_not_yet_valid",
@@ -107,8 +109,7 @@ class Uplink:
 
     async def _keep_certificate(self, endpoint: str) -> None:
         while True:
-            life = seal.lifetime(self._identity.certificate_pem)
-            if life.renewal_due(utc(self._ports.clocks.wall())):
+            if self._life().renewal_due(utc(self._ports.clocks.wall())):
                 try:
                     await self._recertify("renew", endpoint)
                 except ProbeError as error:
@@ -117,16 +118,29 @@ class Uplink:
                     self._log.info("certificate_renewed")
             await trio.sleep(RENEWAL_LOOK_S)
 
+    def _life(self) -> seal.Lifetime:
+        try:
+            return seal.lifetime(self._identity.certificate_pem)
+        except ValueError as error:
+            raise ProbeError(
+                f"{self._identity.certificate_file}: {error}; put the file back, or enrol again",
+                code=Exit.STATE_UNUSABLE,
+            ) from error
+
     async def _recertify(self, verb: str, word: str) -> None:
         """Have it done by a process that takes its megabytes along when it goes.
 
         Raises ProbeError. What a cancelled one left on disk is whole: see probe.io.renewal.
         """
-        words = (sys.executable, "-P", "-m", "probe.io.recertify", verb, self._state.path, word)
+        words = (self._python, "-P", "-m", "probe.io.recertify", verb, self._state.path, word)
         with trio.move_on_after(RECERTIFY_S):
-            done = await trio.run_process(
-                words, check=False, capture_stderr=True, capture_stdout=True
-            )
+            try:
+                done = await trio.run_process(
+                    words, check=False, capture_stderr=True, capture_stdout=True
+                )
+            except OSError as error:  # no memory or no room for another process
+                why = f"no process could be started for it ({error.strerror or error})"
+                raise ProbeError(why, code=Exit.UNREACHABLE) from error
             if done.returncode:
                 said = done.stderr.decode("utf-8", "replace").strip().splitlines()
                 why = said[-1] if said else f"it ended with code {done.returncode}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -27,6 +29,7 @@ class Vantage:
 
     backoff_s = (0.05, 0.2)
     heartbeat_s = 0.2
+    python = sys.executable
     make_spool: Callable[..., Spool] = Spool
 
     def __init__(
@@ -65,7 +68,9 @@ class Vantage:
             reply_deadline_s=reply_deadline_s,
         )
         base_s, cap_s = self.backoff_s
-        self.uplink = Uplink(self.state, identity, ports, base_s=base_s, cap_s=cap_s)
+        self.uplink = Uplink(
+            self.state, identity, ports, base_s=base_s, cap_s=cap_s, python=self.python
+        )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Batch and talk until cancelled."""
@@ -98,23 +103,27 @@ class Vantage:
         )
 
     def _heartbeat(self) -> Heartbeat:
-        return Heartbeat(
+        return a_heartbeat(
             sent_at_us=self.clocks.wall(),
             plan_version=self.plans.plan.version,
-            uptime_s=1.0,
-            rss_bytes=None,
-            cpu_s=0.0,
             spool_bytes=self.outbox.size_bytes,
             spool_rows=self.outbox.rows,
             evicted_rows=self.outbox.evicted_rows,
-            queue_depth=0,
-            lateness_us_p99=None,
-            receive_drops=None,
-            clock_synchronised=None,
-            overloaded_slots=0,
-            clock_drift_ppb=None,
             plan_since_us=self.plans.since_us,
         )
+
+
+def a_heartbeat(**fields: Any) -> Heartbeat:
+    """Of a probe that does nothing."""
+    given: dict[str, Any] = {
+        **dict.fromkeys(("sent_at_us", "plan_version", "spool_bytes", "spool_rows"), 0),
+        **dict.fromkeys(("evicted_rows", "queue_depth", "overloaded_slots"), 0),
+        **dict.fromkeys(("rss_bytes", "lateness_us_p99", "receive_drops", "plan_since_us")),
+        **dict.fromkeys(("clock_synchronised", "clock_drift_ppb")),
+        **dict.fromkeys(("uptime_s", "cpu_s"), 0.0),
+        **fields,
+    }
+    return Heartbeat(**given)
 
 
 def enrolled(path: Path, coordinator: Coordinator) -> Path:

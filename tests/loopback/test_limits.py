@@ -265,6 +265,7 @@ TRACE: Final = {"kind": Kind.TRACE, "packets": 1, "max_hops": 8}
 BEYOND: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "INTERVAL_MIN_S": ({"interval_s": 0.19}, "interval_s is 0.19"),
     "INTERVAL_MAX_S": ({"interval_s": 86_401.0}, "interval_s is 86401"),
+    "PORT_MAX": ({"port": 65_536}, "port is 65536"),
     "PACKETS_MAX": ({"kind": Kind.ICMP, "port": None, "packets": 17}, "packets is 17"),
     "TIMEOUT_MAX_S": ({"timeout_s": 61.0}, "timeout_s is 61"),
     "BODY_CAP_MAX": ({"body_cap_bytes": (1 << 20) + 1}, "body_cap_bytes is 1.04858e+06"),

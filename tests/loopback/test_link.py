@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from probe.io.link import open_stream
+from probe.io.link import INBOX_BYTES_MAX, open_stream
 from probe.io.state import Identity, StateDirectory
 from proto.gen import fleet_pb2
 from tests.fakes import http2_frames as http2
@@ -127,6 +127,16 @@ async def test_a_peer_that_accepts_and_says_nothing_is_left(
             "cannot be read",
         ),
         (http2.hello(), "closed"),
+        (
+            http2.hello()
+            + http2.headers(
+                ("content-type", "application/grpc"),
+                ("grpc-status", "14"),
+                ("retry-after-ms", "9" * 5000),
+                flags=http2.END_HEADERS | http2.END_STREAM,
+            ),
+            "UNAVAILABLE",
+        ),
     ],
 )  # fmt: skip
 async def test_what_is_no_session_ends_it_with_its_reason(
@@ -169,3 +179,19 @@ async def test_a_plan_of_megabytes_comes_whole(
             await stream.inbox.receive()
             coordinator.push(fleet_pb2.Down(notice=fleet_pb2.Notice(text=text)))
             assert (await stream.inbox.receive()).notice.text == text
+
+
+async def test_megabytes_that_nobody_reads_end_the_stream(
+    coordinator: Coordinator, identity: Identity
+) -> None:
+    """While the session waits for its disk, plans cannot pile up in memory."""
+    plan = fleet_pb2.Down(notice=fleet_pb2.Notice(text="x" * (7 << 20)))
+    async with open_stream(f"127.0.0.1:{coordinator.fleet_port}", identity) as stream:
+        stream.send(HELLO)
+        with trio.fail_after(20):
+            await stream.inbox.receive()
+            for _ in range(INBOX_BYTES_MAX // (7 << 20) + 1):
+                coordinator.push(plan)
+            while stream.inbox.statistics().open_send_channels:
+                await trio.lowlevel.checkpoint()
+        assert "faster than anybody" in str(stream.why())

@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import structlog
 import trio
 
 from probe.io import trust
 from probe.io.clock import utc, wall_us
 from probe.io.link import INBOX_MAX, open_stream
+from probe.io.session import WINDOW_MAX
 from probe.io.state import StateDirectory
 from proto.gen import fleet_pb2
 from proto.model import Certificate, Plan
@@ -18,6 +20,12 @@ from tests.fakes.ledgers import START_US, a_check, a_row
 from tests.fakes.vantage import Vantage, emptied, enrolled, numbers_of, online, seen
 
 PLAN = Plan(version=7, checks=(a_check(),), heartbeat_s=0.2)
+
+
+class WithoutProcesses(Vantage):
+    """On a machine that starts no further one."""
+
+    python = "/nowhere/python"
 
 
 async def test_rows_arrive_once_and_in_order(coordinator: Coordinator, tmp_path: Path) -> None:
@@ -259,6 +267,74 @@ async def test_words_before_the_welcome_end_the_session(
     async with online(Vantage(enrolled(tmp_path, coordinator))) as vantage:
         vantage.add(range(5))
         await seen(coordinator, lambda s: len(s.hellos) == 2 and len(s.rows) == 5)
+
+
+@pytest.mark.parametrize(
+    "welcome",
+    [
+        fleet_pb2.Welcome(),
+        fleet_pb2.Welcome(window=8, sent_at_us=2**63 - 1),
+        fleet_pb2.Welcome(window=8, sent_at_us=-(2**63)),
+        fleet_pb2.Welcome(window=2**32 - 1, max_batch_bytes=2**32 - 1, sent_at_us=1),
+        fleet_pb2.Welcome(have=[fleet_pb2.Ack(epoch=2**64 - 1, seq=2**64 - 1)] * 1000),
+    ],
+)
+async def test_no_welcome_stops_a_probe(
+    coordinator: Coordinator, tmp_path: Path, welcome: fleet_pb2.Welcome
+) -> None:
+    """Whatever its numbers: rows are stored and sent, in this session or the next."""
+    coordinator.behaviour.first_words = fleet_pb2.Down(welcome=welcome)
+    async with online(Vantage(enrolled(tmp_path, coordinator))) as vantage:
+        await seen(coordinator, lambda s: bool(s.hellos))
+        vantage.add(range(30))
+        await seen(coordinator, lambda s: len(s.rows) == 30)
+        await emptied(vantage)
+
+
+async def test_a_coordinators_window_is_not_the_probes_memory(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """Of a long backlog no more is read than is bearable, whatever the coordinator says that it takes."""
+    coordinator.behaviour = Behaviour(window=2**32 - 1, ack=False)
+    vantage = Vantage(enrolled(tmp_path, coordinator))
+    vantage.add(range(10 * (WINDOW_MAX + 40)))
+    await vantage.outbox.flush()
+    async with online(vantage):
+        await seen(coordinator, lambda s: len(s.batches) >= WINDOW_MAX and len(s.clocks) >= 10)
+        assert len(coordinator.seen.batches) == WINDOW_MAX
+
+
+async def test_a_damaged_certificate_is_named_and_stops_nothing(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """A disk that loses a file costs the link, not the measuring; the log says which file it is."""
+    state = enrolled(tmp_path, coordinator)
+    (state / "certificate.pem").write_bytes(b"\0" * 700)
+    with structlog.testing.capture_logs() as logs:
+        async with online(Vantage(state)) as vantage:
+            vantage.add(range(5))
+            with trio.fail_after(10):
+                while len([one for one in logs if one["event"] == "session_ended"]) < 2:
+                    await trio.lowlevel.checkpoint()
+            assert vantage.outbox.rows == 5
+    causes = {entry["cause"] for entry in logs if entry["event"] == "session_ended"}
+    assert causes
+    assert all("certificate.pem: no certificate in the file" in cause for cause in causes)
+
+
+async def test_a_machine_that_starts_no_process_keeps_its_session(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """Out of memory or of processes: the certificate is not renewed now, and the rest goes on."""
+    coordinator.behaviour.certificate_life = timedelta(days=1)
+    vantage = WithoutProcesses(enrolled(tmp_path, coordinator))
+    with structlog.testing.capture_logs() as logs:
+        async with online(vantage):
+            vantage.add(range(5))
+            await seen(coordinator, lambda s: len(s.rows) == 5 and len(s.heartbeats) > 2)
+    (told,) = [entry for entry in logs if entry["event"] == "certificate_not_renewed"]
+    assert "no process could be started for it (No such file or directory)" in told["cause"]
+    assert len(coordinator.seen.hellos) == 1
 
 
 async def test_a_request_reaches_the_engine(coordinator: Coordinator, tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ def test_an_old_estimate_gets_a_wider_bound() -> None:
     assert aged.error_us >= 180_000
 
 
+def test_an_answer_that_left_before_its_question_came_is_refused() -> None:
+    """Its delay would be longer than the time that passed here, by whatever the peer likes."""
+    t1_ns = START_US * 1000
+    lie = ClockSample(t1_ns=t1_ns, t2_ns=t1_ns + 10**15, t3_ns=t1_ns, t4_ns=t1_ns + 10**6)
+    assert lie.error_us > 10**8
+    assert not ClockFilter().add(lie, mono_us=0)
+
+
 def test_a_sample_that_contradicts_itself_is_refused() -> None:
     """A negative delay means that a clock stepped in mid-flight."""
     clocks = ClockFilter()

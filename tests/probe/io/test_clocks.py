@@ -1,8 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from probe.core.clock import ClockSample
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probe.core import ledger
+from probe.core.clock import STAMP_US_MAX, ClockSample
 from probe.core.drift import Drift
 from probe.io.clock import (
     KERNEL_LOOK_US,
@@ -14,7 +18,10 @@ from probe.io.clock import (
     utc,
     wall_us,
 )
-from tests.fakes.ledgers import START_US
+from proto.codec import heartbeat_to_wire, report_to_wire
+from proto.model import Report
+from tests.fakes.ledgers import START_US, a_check, a_row
+from tests.fakes.vantage import a_heartbeat
 
 
 @dataclass
@@ -98,7 +105,9 @@ def test_a_note_says_which_way_and_how_far() -> None:
     assert "5.0 s behind" in str(notes[1])
     assert "10 min ahead of" in str(notes[2])
     assert "2.5 h behind" in str(notes[3])
-    assert clock_note(probe_us=here, coordinator_us=0) is None
+    for nonsense_us in (0, -(2**63), STAMP_US_MAX + 1, 2**63 - 1):
+        assert clock_note(probe_us=here, coordinator_us=nonsense_us) is None
+    assert "2262" in str(clock_note(probe_us=here, coordinator_us=STAMP_US_MAX))
 
 
 def test_stamps_are_utc() -> None:
@@ -160,3 +169,30 @@ def test_a_wild_clock_is_told_once_with_the_fix() -> None:
     assert "timedatectl set-ntp true" in note
     assert clocks.take_drift_note() is None
     assert "gains" in str(drift_note(Drift(ppb=250_000, error_ppb=0)))
+
+
+STAMPS_NS = st.sampled_from((-(2**63), 0, START_US * 1000, START_US * 1000 + 10**13, 2**63 - 1))
+WAITS_US = st.sampled_from((0, 1000, 10_000_000))
+
+
+@given(st.lists(st.tuples(STAMPS_NS, STAMPS_NS, WAITS_US), min_size=1, max_size=4))
+def test_whatever_a_coordinator_says_of_its_clock_can_be_written(
+    lies: list[tuple[int, int, int]],
+) -> None:
+    """A row and a heartbeat have room for every offset, bound and drift that follow from it."""
+    hands = Hands()
+    clocks = Clocks(hands.wall, mono=hands.mono, kernel=lambda: True)
+    for t2_ns, t3_ns, waited_us in lies:
+        t1_ns = hands.wall_us * 1000
+        hands.turn(waited_us, waited_us)
+        t4_ns = hands.wall_us * 1000
+        clocks.add(ClockSample(t1_ns=t1_ns, t2_ns=t2_ns, t3_ns=t3_ns, t4_ns=t4_ns))
+        hands.turn(60_000_000, 60_000_000)
+    facts = clocks.facts(steps_before=0)
+    row = ledger.measured(
+        a_row(), slot_at_us=START_US, begun=ledger.Begun(START_US, 0), check=a_check(), clock=facts
+    )
+    assert report_to_wire(Report((row,), ()))
+    drift = clocks.drift()
+    ppb = None if drift is None else drift.ppb
+    assert heartbeat_to_wire(replace(a_heartbeat(), clock_drift_ppb=ppb))

@@ -150,6 +150,7 @@ def test_the_status_is_the_trailers() -> None:
         ([HEAD, trailers(("grpc-status", "0"))], "OK", ""),
         ([HEAD, trailers(("grpc-status", "99"))], "UNKNOWN", ""),
         ([HEAD, trailers(("grpc-status", "x"))], "UNKNOWN", ""),
+        ([HEAD, trailers(("grpc-status", "9" * 5000))], "UNKNOWN", ""),
         ([HEAD, trailers(("x", "y"))], "INTERNAL", "without a status"),
         ([hello(), headers(("content-type", "text/html"), status="404")], "UNIMPLEMENTED", "404"),
         ([hello(), headers(GRPC, status="503")], "UNAVAILABLE", "HTTP status 503"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from threading import Event
 
@@ -7,10 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from probe.core.limits import FLUSH_MIN_S
 from probe.io.disk import Spool, SpoolSettings
-from probe.io.outbox import PENDING_MAX, Outbox
-from proto.codec import report_from_wire
-from proto.model import Certificate, Report
+from probe.io.outbox import PENDING_MAX, REPORT_BYTES_MAX, ROWS_MIN, Outbox
+from proto.codec import HOPS_MAX, fingerprint, report_from_wire
+from proto.model import Certificate, Hop, Report, Trigger
 from tests.fakes.disks import MemoryDisk
 from tests.fakes.ledgers import START_US, a_row
 
@@ -146,3 +148,62 @@ async def test_an_empty_flush_stores_nothing() -> None:
     await outbox.flush()
     assert await stored(outbox) == []
     assert outbox.next_seq == 1
+
+
+async def test_certificates_of_one_server_cost_no_row_of_another() -> None:
+    """A server that makes up a large certificate for each visitor only makes reports smaller."""
+    outbox = an_outbox()
+    outbox.pace(flush_s=5.0, flush_rows=100)
+    for number in range(100):
+        der = number.to_bytes(4, "big") * 25_000
+        outbox.add(a_row(START_US + number), (Certificate(sha256=fingerprint(der), der=der),))
+    await outbox.flush()
+    found = await outbox.read(after=(0, 0), limit=10**6)
+    assert max(one.record.raw_bytes for one in found) <= REPORT_BYTES_MAX
+    reports = await stored(outbox)
+    slots = [row.slot_at_us - START_US for report in reports for row in report.results]
+    assert slots == list(range(100))
+    assert sum(len(report.certificates) for report in reports) == 100
+
+
+async def test_traces_of_an_hour_go_out_in_pieces() -> None:
+    """A plan may want reports that hold more hops than one can."""
+    hop = Hop(ttl=1, packet=0, router="192.0.2.1", rtt_us=1, icmp_type=11, icmp_code=0)
+    outbox = an_outbox()
+    outbox.pace(flush_s=3600.0, flush_rows=20_000)
+    for number in range(5):
+        outbox.add(a_row(START_US + number, hops=(hop,) * (HOPS_MAX // 5 + 1)))
+    await outbox.flush()
+    found = await outbox.read(after=(0, 0), limit=10)
+    assert [one.record.rows for one in found] == [1] * 5
+    assert found[-1].record.first_at_us == START_US + 4
+
+
+async def test_no_plan_makes_reports_a_load_on_the_disk(autojump_clock: MockClock) -> None:
+    """Neither rows that call for a report each, nor rows that somebody waits for."""
+    outbox = an_outbox()
+    outbox.pace(flush_s=3600.0, flush_rows=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.run)
+        for number in range(200):
+            outbox.add(a_row(START_US + number, trigger=Trigger.REQUEST))
+            with trio.move_on_after(FLUSH_MIN_S / 20):
+                await trio.sleep_forever()
+        nursery.cancel_scope.cancel()
+    await outbox.flush()
+    assert outbox.rows == 200
+    assert outbox.next_seq <= 2 * 200 / ROWS_MIN
+
+
+async def test_an_ack_of_epochs_that_nothing_is_of_leaves_nothing_behind() -> None:
+    """A coordinator may claim to hold a hundred thousand, in each session others."""
+    spool = Spool(MemoryDisk(), settings=SpoolSettings(), now_us=START_US)
+    outbox = Outbox(spool)
+    outbox.add(a_row())
+    await outbox.flush()
+    tracemalloc.start()
+    await outbox.ack(dict.fromkeys(range(100_000), 1))
+    kept_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept_bytes < 100_000
+    assert outbox.rows == 1
