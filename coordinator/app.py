@@ -25,20 +25,22 @@ from coordinator.configs import Configs, load_config
 from coordinator.core.registry import Probe, ProbeState
 from coordinator.core.settings import Config
 from coordinator.datadir import DataDir, hold
+from coordinator.entrances import answered, bind_all, guard_of, look_after_strangers
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.networks import NetworkFiles, network_files
 from coordinator.notify import keep_alive, notifier, watchdog_s
 from coordinator.operations import Operations
 from coordinator.ports import PortError
 from coordinator.presence import Presence
+from coordinator.refusals import Refusals
 from coordinator.rpc.admin import AdminDoor
 from coordinator.rpc.authority import AuthorityError, as_datetime, open_authority
 from coordinator.rpc.budget import Budget
+from coordinator.rpc.desk import Desk
 from coordinator.rpc.doors import (
+    Patience,
     Server,
     ServerIdentity,
-    bind,
-    bind_socket,
     serve_admin,
     serve_enrolment,
     serve_fleet,
@@ -46,10 +48,11 @@ from coordinator.rpc.doors import (
 )
 from coordinator.rpc.enrolment import EnrolmentDoor
 from coordinator.rpc.fleet import FleetDoor
+from coordinator.rpc.guard import Guard
 from coordinator.rpc.health import Standing
 from coordinator.rpc.measuring import Measuring
 from coordinator.rpc.plans import Plans
-from coordinator.rpc.session import Desk
+from coordinator.rpc.porter import Porter
 from coordinator.rpc.tracing import Tracing
 from coordinator.rpc.upkeep import Upkeep
 from coordinator.runtime import Runtime, Service
@@ -74,7 +77,7 @@ def wall_us() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What a coordinator is started with. `faults`, `make_store` and `spread` are for drills."""
+    """What a coordinator is started with. `faults`, `make_store`, `spread` and `patience` are for drills."""
 
     config_file: Path
     data_dir: Path
@@ -84,6 +87,7 @@ class Launch:
     make_store: Callable[..., Store] = Store
     spread: Callable[[], float] = random.random  # where within its bounds a wait of probes lies
     environment: Mapping[str, str] = field(default_factory=dict)
+    patience: Patience = field(default_factory=Patience)
 
 
 @asynccontextmanager
@@ -100,12 +104,13 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         data = stack.enter_context(hold(launch.data_dir))
         runtime = await _open_stores(stack, data, launch)
-        fleet = await _open_doors(stack, data, runtime, spread=launch.spread)
+        fleet = await _open_doors(stack, data, runtime, launch)
         start = await stack.enter_async_context(_loops())
         start(runtime.configs.watch())
         start(runtime.networks.watch())
         start(fleet.whereabouts.watch())
         start(_watch_silence(fleet.door))
+        start(look_after_strangers(fleet.porter, every_s=launch.patience.look_ms / 1000))
         start(fleet.plans.record())
         start(fleet.plans.watch(fleet.door.push_plans))
         stack.push_async_callback(fleet.plans.flush)
@@ -172,6 +177,7 @@ async def _open_stores(stack: AsyncExitStack, data: DataDir, launch: Launch) -> 
         configs=configs,
         presence=Presence(),
         networks=networks,
+        refusals=Refusals(wall),
     )
 
 
@@ -191,11 +197,12 @@ class _Fleet:
     door: FleetDoor
     plans: Plans
     whereabouts: Whereabouts
+    porter: Porter
     servers: tuple[Server, ...]
 
 
 async def _open_doors(
-    stack: AsyncExitStack, data: DataDir, runtime: Runtime, *, spread: Callable[[], float]
+    stack: AsyncExitStack, data: DataDir, runtime: Runtime, launch: Launch
 ) -> _Fleet:
     configs, authority = runtime.configs, runtime.authority
     remembered = await runtime.store.run_in_store(abilities)
@@ -203,52 +210,54 @@ async def _open_doors(
     plans = Plans(authority, runtime.store, fleet=census)
     await plans.start(configs.catalogue)
     whereabouts = _locate(runtime, plans)
+    guard = guard_of(runtime)
     desk = Desk(
         store=runtime.store,
         plans=plans,
         presence=runtime.presence,
         budget=Budget(configs.config.limits.queue_mib << 20),
+        guard=guard,
         wall=runtime.wall,
-        spread=spread,
+        spread=launch.spread,
         locate=whereabouts.note,
     )
-    door = FleetDoor(desk, runtime.registry, authority, limits=lambda: configs.config.limits)
+    door = FleetDoor(
+        desk,
+        runtime.registry,
+        authority,
+        limits=lambda: configs.config.limits,
+        hello_s=launch.patience.hello_ms / 1000,
+    )
     tracing = Tracing(desk, door)
     measuring = Measuring(
         desk, door, candidate=census.candidate, config=lambda: runtime.configs.config
     )
     door.saw_failure_runs = tracing.saw_failure_runs
     identity = ServerIdentity(
-        authority, server_names(configs.config), now=lambda: as_datetime(runtime.wall())
+        authority,
+        server_names(configs.config),
+        now=lambda: as_datetime(runtime.wall()),
+        knock=guard.porter.knock,
     )
     configs.listen(plans.renew)
     configs.listen(lambda _: door.push_plans())
     configs.listen(lambda catalogue: identity.rename(server_names(catalogue.config)))
-    standing = Standing(door.draining, trouble=lambda: runtime.store.trouble)
+    standing = Standing(
+        door.draining, trouble=lambda: runtime.store.trouble, answered=answered(guard.porter)
+    )
     servers = (
-        serve_fleet(door, standing),
-        serve_enrolment(_enrolment(runtime, plans), standing),
+        serve_fleet(door, standing, launch.patience),
+        serve_enrolment(_enrolment(runtime, plans, guard), standing, launch.patience),
         serve_admin(
             AdminDoor(_operations(runtime, door, plans), tracing, measuring, _upkeep(runtime)),
             standing,
         ),
     )
-    doors = configs.config.doors
-    try:
-        fleet = bind(
-            servers[0], doors.fleet, identity.credentials("fleet", mutual=True), door="fleet"
-        )
-        enrol = bind(
-            servers[1], doors.enrol, identity.credentials("enrol", mutual=False), door="enrol"
-        )
-        bind_socket(servers[2], data.admin)
-    except PortError as error:
-        raise CoordinatorError(str(error), code=Exit.PORT_OCCUPIED) from error
-    runtime.addresses.update(fleet=str(fleet), enrol=str(enrol))
+    bind_all(servers, identity, guard.porter, data=data, runtime=runtime)
     stack.push_async_callback(stop_all, servers, grace_s=0.5)
     for server in servers:
         await server.start()
-    return _Fleet(door, plans, whereabouts, servers)
+    return _Fleet(door, plans, whereabouts, guard.porter, servers)
 
 
 def _locate(runtime: Runtime, plans: Plans) -> Whereabouts:
@@ -271,7 +280,7 @@ def server_names(config: Config) -> tuple[str, ...]:
     return (*config.doors.names, *(name for name in bound if name not in wildcards))
 
 
-def _enrolment(runtime: Runtime, plans: Plans) -> EnrolmentDoor:
+def _enrolment(runtime: Runtime, plans: Plans, guard: Guard) -> EnrolmentDoor:
     async def welcome(probe: Probe) -> None:
         plans.look_again()
         await _record_probe(runtime, probe)
@@ -286,6 +295,7 @@ def _enrolment(runtime: Runtime, plans: Plans) -> EnrolmentDoor:
         wall=runtime.wall,
         fleet_endpoints=endpoints,
         welcome=welcome,
+        guard=guard,
     )
 
 

@@ -48,6 +48,7 @@ def _desk(runtime: Runtime, progress: Progress) -> Desk:
         counts=lambda: store.counts,
         trouble=lambda: store.trouble,
         sessions=lambda: runtime.presence.connected,
+        refusals=lambda: runtime.refusals.counts,
         name=lambda: configs.config.doors.name,
         titles=lambda: {one.name: one.title for one in configs.config.services},
         bin_s=lambda: configs.config.judging.bin_s,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from coordinator.configs import Configs
     from coordinator.networks import NetworkFiles
     from coordinator.presence import Presence
+    from coordinator.refusals import Refusals
     from coordinator.rpc.authority import Authority
     from coordinator.store.registry import Registry
     from coordinator.store.writer import Store
@@ -37,6 +38,7 @@ class Runtime:
     configs: Configs  # .config and .version in force
     presence: Presence  # who is connected and what it last said
     networks: NetworkFiles  # where addresses are
+    refusals: Refusals  # whom the doors refused, counted
     addresses: dict[str, str] = field(default_factory=dict)  # door -> HOST:PORT really bound
 
 

@@ -148,6 +148,7 @@ class Limits:
     per_target_per_minute: float
     fleet_per_target_per_minute: float
     free_mib: int
+    strangers_per_source: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,7 @@ LIMIT_KEYS: Final = (
     Key("per_target_per_minute", number(0.01, 600, "requests"), 2),
     Key("fleet_per_target_per_minute", number(1, 1_000_000, "requests"), 3000),
     Key("free_mib", whole(0, 1_000_000, "MiB"), 256),
+    Key("strangers_per_source", whole(1, 8000, "connections"), 256),
 )
 
 

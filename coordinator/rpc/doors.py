@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -28,27 +29,65 @@ BATCH_BYTES_MAX: Final = 1 << 20
 
 _ENVELOPE_BYTES: Final = 4096
 
-COMMON_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
-    ("grpc.so_reuseport", 0),  # two coordinators on one port must not share it silently
-    ("grpc.max_receive_message_length", BATCH_BYTES_MAX + _ENVELOPE_BYTES),
-    ("grpc.max_metadata_size", 8192),
-    ("grpc.max_concurrent_streams", 16),
-    ("grpc.server_handshake_timeout_ms", 10_000),  # silent connections stay 120 s by default
-)
-FLEET_OPTIONS: Final = (
-    *COMMON_OPTIONS,
-    ("grpc.http2.bdp_probe", 0),  # else flow control buffers a gigabyte for a stalled store
-    ("grpc.server.max_pending_requests", 20_000),  # the whole fleet comes back after a restart
-    ("grpc.server.max_pending_requests_hard_limit", 20_000),
-    ("grpc.max_connection_age_ms", 3_600_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
-    ("grpc.keepalive_time_ms", 120_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),  # keepalive_timeout_ms alone detects nothing in 1.85
-    ("grpc.max_allowed_incoming_connections", 8000),  # guards file descriptors
-)
-ENROL_OPTIONS: Final = (*COMMON_OPTIONS, ("grpc.max_connection_idle_ms", 30_000))
+ENROL_BYTES_MAX: Final = 16 << 10
+"""Of one message at the enrolment door: a request for a certificate and an old one have two thousand."""
+
+Options = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long strangers are waited for, in milliseconds. Drills shorten it."""
+
+    handshake_ms: int = 10_000  # of TLS and HTTP/2's first words; silent ones stay 120 s by default
+    idle_ms: int = 30_000  # a connection without a call
+    hello_ms: int = 10_000  # a session whose probe says nothing
+    look_ms: int = 1_000  # between two looks at who is there; with nobody new there are none
+
+
+def _common_options(patience: Patience) -> Options:
+    return (
+        ("grpc.so_reuseport", 0),  # two coordinators on one port must not share it silently
+        ("grpc.max_metadata_size", 8192),
+        ("grpc.absolute_max_metadata_size", 16_384),
+        # Nobody of ours compresses twice; core would inflate a bomb before it looked at its size.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.server_handshake_timeout_ms", patience.handshake_ms),
+        ("grpc.max_connection_idle_ms", patience.idle_ms),
+    )
+
+
+def fleet_options(patience: Patience) -> Options:
+    """The limits of the fleet door."""
+    return (
+        *_common_options(patience),
+        ("grpc.max_receive_message_length", BATCH_BYTES_MAX + _ENVELOPE_BYTES),
+        ("grpc.max_concurrent_streams", 16),
+        ("grpc.http2.bdp_probe", 0),  # else flow control buffers a gigabyte for a stalled store
+        ("grpc.server.max_pending_requests", 20_000),  # the whole fleet comes back after a restart
+        ("grpc.server.max_pending_requests_hard_limit", 20_000),
+        ("grpc.max_connection_age_ms", 3_600_000),
+        ("grpc.max_connection_age_grace_ms", 30_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+        ("grpc.keepalive_time_ms", 120_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # keepalive_timeout_ms alone detects nothing in 1.85
+        ("grpc.http2.ping_timeout_ms", 20_000),
+        ("grpc.max_allowed_incoming_connections", 8000),  # guards file descriptors
+    )
+
+
+def enrol_options(patience: Patience) -> Options:
+    """The limits of the enrolment door: whoever drips a request is gone after a minute."""
+    return (
+        *_common_options(patience),
+        ("grpc.max_receive_message_length", ENROL_BYTES_MAX),
+        ("grpc.max_concurrent_streams", 2),
+        ("grpc.max_connection_age_ms", 60_000),
+        ("grpc.max_connection_age_grace_ms", 5_000),
+        ("grpc.max_allowed_incoming_connections", 2000),
+    )
+
 
 ENROL_CALLS_MAX: Final = 200
 """Enrolments at once: each signs a certificate, which is the dearest thing a stranger can ask."""
@@ -65,13 +104,20 @@ SOCKET_PATH_MAX: Final = 107
 class ServerIdentity:
     """The coordinator's server certificate, renewed at half life and when its names change.
 
-    gRPC asks for it at every handshake, from its own threads; streams that are up stay up.
+    gRPC asks for it for every connection that it accepts, from its own threads, which `knock` hears of
+    with the door's name; streams that are up stay up.
     """
 
     def __init__(
-        self, authority: Authority, names: Sequence[str], *, now: Callable[[], datetime]
+        self,
+        authority: Authority,
+        names: Sequence[str],
+        *,
+        now: Callable[[], datetime],
+        knock: Callable[[str], None],
     ) -> None:
         self._authority = authority
+        self._knock = knock
         self._names = tuple(names)
         self._now = now
         self._made_at = now()
@@ -83,6 +129,7 @@ class ServerIdentity:
         self._taken.add(door)
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
+            self._knock(door)
             if self._now() - self._made_at > SERVER_LIFE / 2:
                 self.rename(self._names)
             if door in self._taken:
@@ -126,19 +173,23 @@ def bind(
     return Address(address.name, port)
 
 
-def serve_fleet(door: fleet_pb2_grpc.FleetServiceServicer, standing: Standing) -> Server:
+def serve_fleet(
+    door: fleet_pb2_grpc.FleetServiceServicer, standing: Standing, patience: Patience
+) -> Server:
     """The server of the fleet door."""
-    server = grpc.aio.server(options=FLEET_OPTIONS)
+    server = grpc.aio.server(options=fleet_options(patience))
     fleet_pb2_grpc.add_FleetServiceServicer_to_server(door, server)
     _tell_health(server, Health(FLEET, standing))
     return server
 
 
 def serve_enrolment(
-    door: enrolment_pb2_grpc.EnrolmentServiceServicer, standing: Standing
+    door: enrolment_pb2_grpc.EnrolmentServiceServicer, standing: Standing, patience: Patience
 ) -> Server:
     """The server of the enrolment door."""
-    server = grpc.aio.server(options=ENROL_OPTIONS, maximum_concurrent_rpcs=ENROL_CALLS_MAX)
+    server = grpc.aio.server(
+        options=enrol_options(patience), maximum_concurrent_rpcs=ENROL_CALLS_MAX
+    )
     enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(door, server)
     _tell_health(server, Health(ENROLMENT, standing, watchable=False))
     return server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn
 
@@ -11,15 +10,29 @@ import grpc
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from coordinator.core.allowance import Allowance, Rate
+from coordinator.core.doorway import Refusal, peer_of, source_of
 from coordinator.core.registry import Probe, refuse_probe
 from coordinator.core.tokens import Refused
 from coordinator.rpc.authority import Authority, AuthorityError, as_datetime
+from coordinator.rpc.guard import PAUSE_S, RETRY_AFTER_MS, Guard
 from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.registry import Registry
 from proto.gen import enrolment_pb2, enrolment_pb2_grpc
 
-FAILURES_PER_MINUTE_MAX: Final = 600
-"""Guessing a 160-bit secret is hopeless anyway; this keeps the trying from costing anything."""
+DOOR: Final = "enrol"
+
+FAILURES: Final = Rate(burst=60, per_s=1.0)
+"""Refused enrolments of one source. Guessing 160 bits is hopeless anyway; this keeps the trying from
+costing anything, and others from paying for it."""
+
+FAILURES_OF_ALL: Final = Rate(burst=1200, per_s=20.0)
+"""And of all sources together, a tenth of a core at most."""
+
+ANYBODY: Final = "anybody"
+
+VERSION_MAX: Final = 64
+"""Characters of a program's version that are worth a place in the log."""
 
 CSR_BYTES_MAX: Final = 4096
 """A P-256 request has 300 bytes."""
@@ -39,13 +52,16 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
         wall: Callable[[], int],
         fleet_endpoints: Callable[[], list[str]],
         welcome: Callable[[Probe], Awaitable[None]],
+        guard: Guard,
     ) -> None:
         self._registry = registry
         self._authority = authority
         self._wall = wall
         self._fleet_endpoints = fleet_endpoints
         self._welcome = welcome
-        self._failures: deque[int] = deque(maxlen=FAILURES_PER_MINUTE_MAX)
+        self._guard = guard
+        self._failures = Allowance(FAILURES)
+        self._failures_of_all = Allowance(FAILURES_OF_ALL)
         self._log = structlog.get_logger("enrolment")
 
     async def Enrol(  # noqa: N802  # the name of the call on the wire
@@ -57,7 +73,8 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
             # Made before the token is used up: a bad request must not cost a token.
             self._check_csr(request.csr_der)
         except AuthorityError as error:
-            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            await self._refuse(context, code, str(error), Refusal.BAD_REQUEST)
         answer = await asyncio.to_thread(
             self._registry.enrol,
             token_id=request.token_id,
@@ -65,10 +82,9 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
             csr_der=request.csr_der,
         )
         if isinstance(answer, Refused):
-            await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, answer.reason)
-        refusal = refuse_probe(answer)
-        if refusal is not None:
-            await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
+            code = grpc.StatusCode.UNAUTHENTICATED
+            await self._refuse(context, code, answer.reason, Refusal.BAD_TOKEN)
+        await self._refuse_revoked(context, answer)
         try:
             await self._welcome(answer)
         except StoreUnavailableError as error:  # the token is bound to this CSR: it may ask again
@@ -79,9 +95,10 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
             "probe enrolled",
             probe_id=answer.probe_id,
             vantage=answer.name,
-            version=request.version,
+            version=request.version[:VERSION_MAX],
             peer=context.peer(),
         )
+        self._guard.porter.admit(DOOR, context.peer())
         return enrolment_pb2.EnrolResponse(
             probe_id=answer.probe_id,
             certificate_pem=self._certificate(answer.probe_id, request.csr_der),
@@ -105,11 +122,11 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
                 now=as_datetime(self._wall()),
             )
         except AuthorityError as error:
-            await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
-        refusal = refuse_probe(self._registry.probe(probe_id))
-        if refusal is not None:
-            await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
+            code = grpc.StatusCode.UNAUTHENTICATED
+            await self._refuse(context, code, str(error), Refusal.BAD_PROOF)
+        await self._refuse_revoked(context, self._registry.probe(probe_id))
         self._log.info("certificate recovered", probe_id=probe_id, peer=context.peer())
+        self._guard.porter.admit(DOOR, context.peer())
         return enrolment_pb2.RecoverResponse(
             certificate_pem=self._certificate(probe_id, request.csr_der),
             ca_pem=self._authority.certificate_pem,
@@ -125,16 +142,32 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
         return certificate.public_bytes(Encoding.PEM)
 
     async def _slow_guessing(self, context: Any) -> None:
-        minute_ago_us = self._wall() - 60_000_000
-        full = len(self._failures) == FAILURES_PER_MINUTE_MAX
-        if full and self._failures[0] > minute_ago_us:
-            code = grpc.StatusCode.RESOURCE_EXHAUSTED
-            await context.abort(
-                code, "too many refused enrolments, wait a minute", (("retry-after-ms", "60000"),)
-            )
+        """Whoever was refused too often is heard no more for a while."""
+        self._guard.porter.answer(DOOR, context.peer())  # whatever the answer is
+        now_us, source = self._wall(), source_of(peer_of(context.peer())[0])
+        if self._failures.is_spent(source, now_us=now_us):
+            details = "too many refused enrolments from this address, wait a minute"
+        elif self._failures_of_all.is_spent(ANYBODY, now_us=now_us):
+            details = "too many refused enrolments, wait a minute"
+        else:
+            return
+        self._guard.refusals.note(DOOR, Refusal.TOO_OFTEN, who=source, reason=details)
+        await asyncio.sleep(PAUSE_S)
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        await context.abort(code, details, (("retry-after-ms", str(RETRY_AFTER_MS)),))
 
-    async def _refuse(self, context: Any, code: grpc.StatusCode, reason: str) -> NoReturn:
-        self._failures.append(self._wall())
-        self._log.warning("enrolment refused", reason=reason, peer=context.peer())
+    async def _refuse_revoked(self, context: Any, probe: Probe | None) -> None:
+        reason = refuse_probe(probe)
+        if reason is not None:
+            word = Refusal.UNKNOWN_PROBE if probe is None else Refusal.REVOKED
+            await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, reason, word)
+
+    async def _refuse(
+        self, context: Any, code: grpc.StatusCode, reason: str, refusal: Refusal
+    ) -> NoReturn:
+        now_us, source = self._wall(), source_of(peer_of(context.peer())[0])
+        self._failures.may(source, now_us=now_us)
+        self._failures_of_all.may(ANYBODY, now_us=now_us)
+        self._guard.refusals.note(DOOR, refusal, who=source, reason=reason)
         await context.abort(code, reason)
         raise AssertionError("abort always raises")

@@ -19,18 +19,25 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from coordinator.core.doorway import Refusal, peer_of, source_of
 from coordinator.core.networks import address_of
 from coordinator.core.registry import Probe, is_silent, probe_id_of, refuse_probe
 from coordinator.core.settings import Limits
 from coordinator.rpc.authority import Authority, AuthorityError, as_datetime
+from coordinator.rpc.desk import Desk
+from coordinator.rpc.guard import PAUSE_S, RETRY_AFTER_MS
 from coordinator.rpc.outbox import Ending
-from coordinator.rpc.session import Desk, ProbeSession
+from coordinator.rpc.session import SILENT, ProbeSession
 from coordinator.store.registry import Registry
 from coordinator.store.rows import SessionRow
 from proto.gen import fleet_pb2, fleet_pb2_grpc
 
-HELLO_WITHIN_S: Final = 10.0
-"""A stream that says nothing for this long is not a probe."""
+DOOR: Final = "fleet"
+
+TOO_OFTEN: Final = (
+    "this probe comes too often, or too much that it sent was refused; if it is not restarting "
+    "over and over, somebody else has its key: revoke it and enrol it anew"
+)
 
 CUT_AFTER_S: Final = 1.0
 """How long a session that must end may take to say so before it is cut."""
@@ -46,12 +53,14 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
         authority: Authority,
         *,
         limits: Callable[[], Limits],
+        hello_s: float,
     ) -> None:
         self.draining = asyncio.Event()
         self._desk = desk
         self._registry = registry
         self._authority = authority
         self._limits = limits
+        self._hello_s = hello_s  # a stream that says nothing for this long is not a probe
         self._live: dict[str, ProbeSession] = {}
         self._ended = asyncio.Event()
         self._numbers = itertools.count(1)
@@ -75,7 +84,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
         session.outbox.on_end = lambda: loop.call_later(CUT_AFTER_S, handler.cancel)
         reader = loop.create_task(session.read(request_iterator))
         timers = [
-            loop.call_later(HELLO_WITHIN_S, self._expect_hello, session),
+            loop.call_later(self._hello_s, self._expect_hello, session),
             loop.call_later(_life_s(context, self._now()), self._expire, session),
         ]
         try:
@@ -154,25 +163,13 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
             if session.heartbeat_s and is_silent(
                 seen_at_us=session.seen_at_us, now_us=now_us, heartbeat_s=session.heartbeat_s
             ):
-                session.outbox.end(Ending(grpc.StatusCode.UNAVAILABLE, "silent"))
+                session.outbox.end(Ending(grpc.StatusCode.UNAVAILABLE, SILENT))
 
     # --- inside -------------------------------------------------------------------------------
 
     async def _admit(self, context: Any) -> Probe:
         """The probe behind a verified certificate, or the end of the call."""
-        identities = context.auth_context().get("peer_spiffe_id") or []
-        names = tuple(bytes(identity).decode("ascii", "replace") for identity in identities)
-        probe_id = probe_id_of(names)
-        probe = None if probe_id is None else self._registry.probe(probe_id)
-        refusal = refuse_probe(probe)
-        if probe is None or refusal is not None:
-            self._log.warning("probe refused", certificate=names, reason=refusal)
-            if probe_id is not None:
-                at_us = self._desk.wall()
-                self._desk.store.record(
-                    SessionRow(at_us=at_us, probe_id=probe_id, what="refused", detail=refusal)
-                )
-            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, refusal or "no such probe")
+        probe = await self._identify(context)
         if self.draining.is_set():
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "draining")
         if self._desk.store.trouble is not None:
@@ -184,6 +181,37 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
                     self._desk.retry_after_ms(),
                 ),
             )
+        self._desk.guard.porter.admit(DOOR, context.peer())
+        return probe
+
+    async def _identify(self, context: Any) -> Probe:
+        """Who the certificate names, if he may speak, and not too often."""
+        guard, peer = self._desk.guard, context.peer()
+        guard.porter.answer(DOOR, peer)  # whatever the answer is
+        identities = context.auth_context().get("peer_spiffe_id") or []
+        names = tuple(bytes(identity).decode("ascii", "replace") for identity in identities)
+        probe_id = probe_id_of(names)
+        if probe_id is None:
+            who = source_of(peer_of(peer)[0])
+            guard.refusals.note(DOOR, Refusal.NO_IDENTITY, who=who, certificate=names)
+            await _abort(
+                context, grpc.StatusCode.PERMISSION_DENIED, "the certificate names no single probe"
+            )
+        if not guard.may_call(probe_id):
+            guard.refusals.note(DOOR, Refusal.TOO_OFTEN, who=probe_id, peer=peer)
+            await asyncio.sleep(PAUSE_S)
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            await _say_ending(context, Ending(code, TOO_OFTEN, RETRY_AFTER_MS))
+        probe = self._registry.probe(probe_id)
+        reason = refuse_probe(probe)
+        if probe is None or reason is not None:
+            word = Refusal.UNKNOWN_PROBE if probe is None else Refusal.REVOKED
+            guard.refusals.note(DOOR, word, who=probe_id, peer=peer, reason=reason)
+            at_us = self._desk.wall()
+            self._desk.store.record(
+                SessionRow(at_us=at_us, probe_id=probe_id, what="refused", detail=reason)
+            )
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, reason or "")
         return probe
 
     def _take_over(self, session: ProbeSession) -> None:
@@ -195,11 +223,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
 
     def _leave(self, session: ProbeSession) -> None:
         probe_id = session.probe.probe_id
-        ending = session.outbox.ending
-        silent = ending is not None and ending.details == "silent"
-        session.close(
-            what="silent" if silent else "disconnect", detail=ending.details if ending else None
-        )
+        session.close()
         if self._live.get(probe_id) is session:
             del self._live[probe_id]
             self._desk.presence.leave(probe_id)
@@ -207,7 +231,8 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
 
     def _expect_hello(self, session: ProbeSession) -> None:
         if not session.heartbeat_s:
-            session.outbox.end(Ending(grpc.StatusCode.INVALID_ARGUMENT, "no hello in time"))
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            session.refuse(code, "no hello in time", refusal=Refusal.NO_HELLO)
 
     def _expire(self, session: ProbeSession) -> None:
         ending = Ending(grpc.StatusCode.UNAVAILABLE, "the certificate expired; recover it")

@@ -23,11 +23,12 @@ WATCH_LOOK_S: Final = 1.0
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What health is made of: `draining` is set as the coordinator stops, `trouble` says why the store
-    takes nothing, or None.
+    takes nothing, or None. `answered` hears which service told it to which peer.
     """
 
     draining: asyncio.Event
     trouble: Callable[[], str | None]
+    answered: Callable[[str, str], None]
 
     def status(self) -> int:
         """SERVING while reports are taken."""
@@ -50,13 +51,15 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # its base 
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  # the name of the call on the wire
         """The state now."""
+        self._standing.answered(self._known[1], context.peer())
         if request.service not in self._known:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here")
         return health_pb2.HealthCheckResponse(status=self._standing.status())
 
     async def List(self, request: Any, context: Any) -> Any:  # noqa: N802  # the name of the call on the wire
         """The state now, by name."""
-        del request, context
+        del request
+        self._standing.answered(self._known[1], context.peer())
         state = health_pb2.HealthCheckResponse(status=self._standing.status())
         return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._known, state))
 
@@ -64,6 +67,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # its base 
         """The state now and at every change, until the coordinator stops."""
         if not self._watchable:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this door answers Check alone")
+        self._standing.answered(self._known[1], context.peer())
         said, ending = None, False
         while not ending:
             ending = self._standing.draining.is_set()

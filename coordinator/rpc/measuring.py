@@ -29,8 +29,8 @@ from coordinator.core.oneoff import (
 from coordinator.core.planner import Definition
 from coordinator.core.registry import Probe
 from coordinator.core.settings import Component, Config
+from coordinator.rpc.desk import Desk
 from coordinator.rpc.fleet import FleetDoor
-from coordinator.rpc.session import Desk
 from coordinator.store.catalogue import accept_once
 from coordinator.store.statements import statement
 from proto.gen import admin_pb2

@@ -8,29 +8,29 @@ rejection, or the end of the session.
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, Final
 
 import grpc
 import structlog
 
+from coordinator.core.allowance import Allowance
 from coordinator.core.clock import clock_notice, followed_since_us, is_believable
-from coordinator.core.intake import PAST_MAX_US, BatchName, refuse_envelope
+from coordinator.core.doorway import Refusal
+from coordinator.core.intake import PAST_MAX_US, BatchName
 from coordinator.core.registry import Probe
 from coordinator.core.settings import Limits
-from coordinator.presence import Presence
-from coordinator.rpc.budget import Budget, BudgetSpentError
+from coordinator.rpc.budget import BudgetSpentError
+from coordinator.rpc.desk import Desk
 from coordinator.rpc.doors import BATCH_BYTES_MAX
+from coordinator.rpc.guard import NOTES
 from coordinator.rpc.outbox import Ending, Outbox
-from coordinator.rpc.plans import Issued, Plans
+from coordinator.rpc.plans import Issued
+from coordinator.rpc.unpacking import unpack
 from coordinator.store.commit import Arrival, Fate
-from coordinator.store.merge import check_body
 from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.rows import ClockRow, HeartbeatRow, RejectRow, SessionRow
-from coordinator.store.writer import Store
 from proto.codec import heartbeat_from_wire, hello_from_wire
 from proto.gen import fleet_pb2
 from proto.model import Hello, WireError
@@ -44,26 +44,15 @@ OVERHEAD_BYTES: Final = 512
 FRESH_US: Final = 300 * 1_000_000
 """A failure older than this is over, or another: the rows of a backlog call for no comparison."""
 
-RETRY_AFTER_MS: Final = (2_000, 10_000)
-"""A probe that is sent away comes back within these, spread over the fleet."""
+
+class FloodError(Exception):
+    """A probe sends too much of what is to be seldom."""
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What every session works with. `spread` gives a number from [0, 1)."""
-
-    store: Store
-    plans: Plans
-    presence: Presence
-    budget: Budget
-    wall: Callable[[], int]
-    spread: Callable[[], float]
-    locate: Callable[[Probe, str | None], Awaitable[Probe]]  # told where a probe comes from
-
-    def retry_after_ms(self) -> int:
-        """Some time within RETRY_AFTER_MS."""
-        low, high = RETRY_AFTER_MS
-        return low + int(self.spread() * (high - low))
+SILENT: Final = "silent"
+HUNG_UP: Final = "the probe hung up"
+BROKEN_OFF: Final = "the connection or the call broke off"
+"""Ends of a session that no ending says: how they are on record."""
 
 
 class ProbeSession:
@@ -79,11 +68,13 @@ class ProbeSession:
         self.heartbeat_s = 0.0
         # Told of checks that ran because another one failed, after their rows were committed.
         self.saw_failure_runs: Callable[[Probe, frozenset[int]], None] = lambda _probe, _nos: None
+        self._notes = Allowance(NOTES)
         self._window = asyncio.Semaphore(limits.batches_in_flight)
         self._limits = limits
         self._hello: Hello | None = None
         self._sent: Issued | None = None
         self._in_flight = 0
+        self._epochs: set[int] = set()  # of reports that came
         self._draining = False
         self._log = structlog.get_logger("session").bind(
             probe_id=probe.probe_id, vantage=probe.name
@@ -99,7 +90,11 @@ class ProbeSession:
                 await self._take(message)
             self.outbox.end(Ending(grpc.StatusCode.OK, ""))
         except WireError as error:
-            self._refuse(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            self.refuse(code, str(error), refusal=Refusal.BAD_MESSAGE)
+        except FloodError as error:
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            self.refuse(code, str(error), refusal=Refusal.TOO_OFTEN)
         except BudgetSpentError:
             self.send_away("overloaded: too many reports wait for the store")
         except StoreUnavailableError:
@@ -114,6 +109,8 @@ class ProbeSession:
                 raise WireError("a session begins with hello")
             case "batch":
                 await self._take_batch(message.batch)
+            case "heartbeat" | "clock" if not self._notes.may("", now_us=self.seen_at_us):
+                raise FloodError("heartbeats and clock questions come too fast")
             case "heartbeat":
                 self._take_heartbeat(message.heartbeat)
             case "clock":
@@ -173,6 +170,7 @@ class ProbeSession:
     async def _take_batch(self, batch: fleet_pb2.Batch) -> None:
         name = BatchName(self.probe.probe_id, batch.epoch, batch.seq)
         try:
+            self._check_epoch(batch.epoch)
             body, failure_runs = unpack(batch)
         except WireError as error:
             self._reject(name, rows=batch.rows, reason=str(error))
@@ -196,6 +194,17 @@ class ProbeSession:
                 reply=partial(self._settle, name, cost, fresh),
             )
         )
+
+    def _check_epoch(self, epoch: int) -> None:
+        """An epoch is remembered for ever, so a probe gets no more of them than it has starts."""
+        if epoch in self._epochs:
+            return
+        probe_id, hello, desk = self.probe.probe_id, self._hello, self._desk
+        if hello is not None and epoch > hello.epoch:
+            raise WireError(f"epoch is later than that of hello, {hello.epoch}")
+        if not desk.store.knows_epoch(probe_id, epoch) and not desk.guard.may_begin_epoch(probe_id):
+            raise WireError("this probe begins more epochs than it can have had starts")
+        self._epochs.add(epoch)
 
     def _settle(
         self, name: BatchName, cost: int, failure_runs: frozenset[int], fate: Fate, reason: str
@@ -233,6 +242,9 @@ class ProbeSession:
         self._log.warning("report rejected", epoch=name.epoch, seq=name.seq, reason=reason)
         reject = fleet_pb2.Reject(epoch=name.epoch, seq=name.seq, reason=reason)
         self.outbox.put(fleet_pb2.Down(reject=reject))
+        if not self._desk.guard.may_be_rejected(name.probe_id):
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            self.refuse(code, "too many reports were refused", refusal=Refusal.TOO_OFTEN)
 
     # --- heartbeats and clocks ----------------------------------------------------------------
 
@@ -329,14 +341,26 @@ class ProbeSession:
         self.outbox.put(fleet_pb2.Down(drain=drain))
         self.outbox.end(Ending(grpc.StatusCode.UNAVAILABLE, "draining", drain.retry_after_ms))
 
-    def close(self, *, what: str, detail: str | None) -> None:
-        """The stream is gone."""
+    def close(self) -> None:
+        """The stream is gone. Whoever goes before a hello was never a session."""
         self._desk.store.end_session(self.number)
+        ending = self.outbox.ending
+        detail = BROKEN_OFF if ending is None else ending.details or HUNG_UP
         if self._hello is not None:
-            self._record(what, detail=detail)
+            self._record("silent" if detail == SILENT else "disconnect", detail=detail)
+        elif ending is None or ending.code is grpc.StatusCode.OK:
+            self._desk.guard.refusals.note(
+                "fleet", Refusal.NO_HELLO, who=self.probe.probe_id, reason=detail
+            )
 
-    def _refuse(self, code: grpc.StatusCode, details: str) -> None:
-        self._log.warning("session refused", reason=details)
+    def refuse(self, code: grpc.StatusCode, details: str, *, refusal: Refusal) -> None:
+        """End because of what the probe sent, or did not; the first reason holds."""
+        if self.outbox.ending is not None:
+            return
+        probe_id = self.probe.probe_id
+        self._desk.guard.refusals.note("fleet", refusal, who=probe_id, reason=details)
+        if self._hello is None:
+            self._record("refused", detail=details)
         self.outbox.end(Ending(code, details))
 
     def _record(self, what: str, **facts: Any) -> None:
@@ -355,39 +379,3 @@ class ProbeSession:
                 **facts,
             )
         )
-
-
-def unpack(batch: fleet_pb2.Batch) -> tuple[bytes, tuple[tuple[int, int], ...]]:
-    """The body of a report, unpacked within what its envelope promised, parsed alone and checked.
-
-    With it, the number and slot of each check that ran because another one failed, and failed too.
-
-    Raises WireError with the reason; never allocates more than the envelope allows.
-    """
-    reason = refuse_envelope(
-        rows=batch.rows, seq=batch.seq, raw_bytes=batch.raw_bytes, body_bytes=len(batch.body)
-    )
-    if reason is not None:
-        raise WireError(reason)
-    body = batch.body
-    if batch.codec == fleet_pb2.Batch.CODEC_ZLIB:
-        body = _inflate(batch.body, batch.raw_bytes)
-    elif batch.codec != fleet_pb2.Batch.CODEC_PLAIN:
-        raise WireError(f"codec {batch.codec} is unknown")
-    if len(body) != batch.raw_bytes:
-        raise WireError(f"raw_bytes is {batch.raw_bytes}, the body has {len(body)}")
-    return body, check_body(body, rows=batch.rows)
-
-
-def _inflate(packed: bytes, raw_bytes: int) -> bytes:
-    """Inflate no more than promised: a bomb is noticed one byte past it."""
-    inflater = zlib.decompressobj()
-    try:
-        body = inflater.decompress(packed, raw_bytes + 1)
-    except zlib.error as error:
-        raise WireError("the body is not zlib") from error
-    if len(body) > raw_bytes:
-        raise WireError(f"the body inflates to more than its raw_bytes of {raw_bytes}")
-    if not inflater.eof or inflater.unused_data:
-        raise WireError("the body is cut short or has bytes after its end")
-    return body

@@ -14,8 +14,8 @@ import structlog
 
 from coordinator.core.comparison import Ration, Standing, choose, spread
 from coordinator.core.registry import Probe
+from coordinator.rpc.desk import Desk
 from coordinator.rpc.fleet import FleetDoor
-from coordinator.rpc.session import Desk
 from coordinator.store.statements import statement
 from proto.model import Check, Kind, SoundingsError
 

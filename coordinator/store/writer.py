@@ -188,6 +188,10 @@ class Store:
         marks = self._known.marks.copy()
         return {epoch: seq for (owner, epoch), seq in marks.items() if owner == probe_id}
 
+    def knows_epoch(self, probe_id: str, epoch: int) -> bool:
+        """Was a report of this epoch ever committed?"""
+        return (probe_id, epoch) in self._known.marks
+
     def allow(
         self, probe_id: str, check_nos: frozenset[int], *, traces: frozenset[int] = frozenset()
     ) -> None:

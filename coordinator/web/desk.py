@@ -45,6 +45,7 @@ class Desk:
     counts: Callable[[], Counts]
     trouble: Callable[[], str | None]  # why the store takes nothing; None = it does
     sessions: Callable[[], int]  # probes connected now
+    refusals: Callable[[], Mapping[tuple[str, str], int]]  # by door and reason, since the start
     name: Callable[[], str]  # of this coordinator
     titles: Callable[[], Mapping[str, str]]  # service -> how people write it
     bin_s: Callable[[], int]

@@ -98,6 +98,15 @@ def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:
             type="counter",
             samples=rejects,
         ),
+        Metric(
+            name="soundings_refused_total",
+            meaning="Connections, calls and sessions refused since the start, by door and reason.",
+            type="counter",
+            samples={
+                (("door", door), ("reason", reason)): times
+                for (door, reason), times in desk.refusals().items()
+            },
+        ),
         single(
             "soundings_rows_total", "Rows committed since the start.", counts.rows, counter=True
         ),

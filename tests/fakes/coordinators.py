@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coordinator.app import Launch, coordinator, wall_us
+from coordinator.app import Launch, coordinator
 from coordinator.core.registry import Vantage
 from coordinator.rpc.operator import Operator
 from coordinator.runtime import Runtime
-from coordinator.store.commit import Faults
 from tests.fakes.coordinator_store import ask
 from tests.fakes.fleet_client import Credentials, enrol
 
@@ -89,25 +87,11 @@ class House:
 
 
 @asynccontextmanager
-async def a_coordinator(
-    path: Path,
-    *,
-    config: str = CONFIG,
-    faults: Faults | None = None,
-    wall: Callable[[], int] = wall_us,
-    services: Any = (),
-    spread: Callable[[], float] = random.random,
-) -> AsyncIterator[House]:
-    """A coordinator in `path`, ready."""
+async def a_coordinator(path: Path, *, config: str = CONFIG, **launch: Any) -> AsyncIterator[House]:
+    """A coordinator in `path`, ready; `launch` are fields of Launch."""
     config_file = path / "soundings.toml"
     config_file.write_text(config, encoding="utf-8")
-    launch = Launch(
-        config_file=config_file,
-        data_dir=path / "d",
-        faults=faults or Faults(),
-        wall=wall,
-        services=services,
-        spread=spread,
-    )
-    async with coordinator(launch) as runtime:
+    async with coordinator(
+        Launch(config_file=config_file, data_dir=path / "d", **launch)
+    ) as runtime:
         yield House(runtime, config_file)

@@ -60,6 +60,7 @@ def make_desk(store: Store, progress: Progress, title: str) -> Desk:
         counts=lambda: store.counts,
         trouble=lambda: store.trouble,
         sessions=lambda: 11,
+        refusals=lambda: {("fleet", "no_call"): 7},
         name=lambda: "harbour",
         titles=lambda: {"x": title},
         bin_s=lambda: 60,

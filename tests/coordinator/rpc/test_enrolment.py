@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from coordinator.app import wall_us
 from coordinator.core.tokens import PREFIX, parse_token, token_text
 from coordinator.rpc.authority import open_authority
-from coordinator.rpc.enrolment import FAILURES_PER_MINUTE_MAX
+from coordinator.rpc.enrolment import FAILURES
 from proto.gen import enrolment_pb2, enrolment_pb2_grpc
 from tests.fakes.coordinators import House, a_coordinator
 from tests.fakes.fleet_client import (
@@ -143,18 +143,21 @@ def test_an_enrolment_waits_for_the_store(tmp_path: Path) -> None:
 
 
 def test_guessing_tokens_is_slowed_down(tmp_path: Path) -> None:
-    """After so many refusals in a minute everybody is told to wait."""
+    """After so many refusals an address is told to wait, and heard again when it has waited."""
+    begun_us, shift = wall_us(), [0]
 
     async def scenario() -> None:
-        async with a_coordinator(tmp_path) as house:
+        async with a_coordinator(tmp_path, wall=lambda: begun_us + shift[0]) as house:
             request = enrolment_pb2.EnrolRequest(token_id=b"x", csr_der=b"x")
             credentials = grpc.ssl_channel_credentials(house.ca)
             async with grpc.aio.secure_channel(house.enrol_door, credentials, OPTIONS) as channel:
                 stub = enrolment_pb2_grpc.EnrolmentServiceStub(channel)
-                for _ in range(FAILURES_PER_MINUTE_MAX // 15):
-                    codes = await asyncio.gather(*(_code(stub, request) for _ in range(15)))
-                    assert set(codes) == {grpc.StatusCode.INVALID_ARGUMENT}
+                codes = [await _code(stub, request) for _ in range(FAILURES.burst)]
+                assert set(codes) == {grpc.StatusCode.INVALID_ARGUMENT}
                 assert await _code(stub, request) is grpc.StatusCode.RESOURCE_EXHAUSTED
+                shift[0] = round(1_000_000 / FAILURES.per_s)
+                assert await _code(stub, request) is grpc.StatusCode.INVALID_ARGUMENT
+            assert house.runtime.refusals.counts["enrol", "too_often"] == 1
 
     asyncio.run(scenario())
 
