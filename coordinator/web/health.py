@@ -40,42 +40,46 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 _SUMMED: Final = {
-    "spool_rows": ("soundings_probes_spool_rows", "Rows that wait in the spools of probes."),
-    "evicted_rows": (
-        "soundings_probes_evicted_rows",
-        "Rows that probes lost for want of room, ever.",
-    ),
-    "overloaded_slots": (
-        "soundings_probes_overloaded_slots",
-        "Slots that probes gave up since their start because they were too busy.",
-    ),
-    "receive_drops": (
-        "soundings_probes_receive_drops",
-        "Replies that the kernels of probes dropped.",
-    ),
+    "spool_rows": "Rows that wait in the spools of probes.",
+    "evicted_rows": "Rows that probes lost for want of room, ever.",
+    "overloaded_slots": "Slots that probes gave up since their start because they were too busy.",
+    "receive_drops": "Replies that the kernels of probes dropped.",
 }
 """Sums over the fleet: five thousand probes with a series for each figure would be a load of its own."""
 
+_LATENESS: Final = "lateness_ms_p99"
 
-_NAMES: Final = {"asn": "AS", "country": "country"}
+_PLACES: Final = {"asn": "AS", "country": "country"}
 
 
-def _of_fleet(probes: list[serving.Record]) -> list[Metric]:
+def _of_fleet(fleet: list[serving.Record]) -> list[Metric]:
     """What probes last said, summed, and the worst lateness; nothing where nobody said anything."""
-    found = []
-    for column, (name, meaning) in _SUMMED.items():
-        said = [probe[column] for probe in probes if probe[column] is not None]
-        found += [single(name, meaning, sum(said))] if said else []
-    for fact in ("asn", "country"):
+    probes = [probe for probe in fleet if probe["state"] != "revoked"]
+    said = {
+        column: [probe[column] for probe in probes if probe[column] is not None]
+        for column in (*_SUMMED, _LATENESS)
+    }
+    found = [single("soundings_probes", "Probes that are not revoked, here or not.", len(probes))]
+    for column, meaning in _SUMMED.items():
+        if said[column]:
+            found.append(single(f"soundings_probes_{column}", meaning, sum(said[column])))
+    for fact, name in _PLACES.items():
         both = [p for p in probes if None not in {p[f"declared_{fact}"], p[f"seen_{fact}"]}]
         differ = sum(p[f"declared_{fact}"] != p[f"seen_{fact}"] for p in both)
-        meaning = f"Probes that are seen in another {_NAMES[fact]} than was declared."
+        meaning = f"Probes that are seen in another {name} than was declared."
         found.append(single(f"soundings_probes_{fact}_differs", meaning, differ))
-    late_ms = [p["lateness_ms_p99"] for p in probes if p["lateness_ms_p99"] is not None]
-    if late_ms:
+    if said[_LATENESS]:
         meaning = "The latest probe's 99th percentile of how late checks start."
-        found.append(single("soundings_probes_lateness_seconds_max", meaning, max(late_ms) / 1000))
-    return found
+        late_s = max(said[_LATENESS]) / 1000
+        found.append(single("soundings_probes_lateness_seconds_max", meaning, late_s))
+    covered: dict[tuple[tuple[str, str], ...], float] = {
+        (("figure", column),): len(figures) for column, figures in said.items()
+    }
+    meaning = "How many probes a figure is of: those that said it within a day."
+    return [
+        *found,
+        Metric(name="soundings_probes_covered", meaning=meaning, type="gauge", samples=covered),
+    ]
 
 
 def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:

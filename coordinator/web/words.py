@@ -31,6 +31,9 @@ SESSIONS: Final[Mapping[str, str]] = {
     "refused": "refused",
 }
 
+NBSP: Final = "\N{NO-BREAK SPACE}"
+"""Keeps a number with its unit where a narrow cell wraps."""
+
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -94,10 +97,10 @@ def _tail(low: str, high: str) -> str:
 
 
 def load_text(lateness_ms_p99: float | None, overloaded: int | None, drops: int | None) -> str:
-    """Whether a probe keeps up: lateness of its starts, and what it gave up."""
-    if lateness_ms_p99 is None and overloaded is None:
-        return "–"
-    late = "nothing started" if lateness_ms_p99 is None else f"{lateness_ms_p99:.1f} ms late (p99)"
+    """Whether a probe keeps up: lateness of its starts, and what it gave up; a dash = it did not say."""
+    said = any(figure is not None for figure in (lateness_ms_p99, overloaded, drops))
+    unsaid = "nothing started" if said else "–"
+    late = unsaid if lateness_ms_p99 is None else f"{lateness_ms_p99:.1f} ms late (p99)"
     given_up = f", {overloaded} slots given up" if overloaded else ""
     return late + given_up + (f", {drops} replies dropped" if drops else "")
 
@@ -106,7 +109,7 @@ def use_text(rss_bytes: int | None, cpu_s: float | None, uptime_s: float | None)
     """What a probe takes of its host: memory now, processor on average since its start."""
     memory = None if rss_bytes is None else f"{rss_bytes / (1 << 20):.0f} MiB"
     share = f"{100 * cpu_s / uptime_s:.1f} % CPU" if cpu_s is not None and uptime_s else None
-    return ", ".join(text for text in (memory, share) if text) or "–"
+    return ", ".join(text.replace(" ", NBSP) for text in (memory, share) if text) or "–"
 
 
 def probe_state(state: str, session: str | None) -> str:
@@ -159,4 +162,4 @@ def offset_text(offset_ms: float | None, error_ms: float | None) -> str:
     if offset_ms is None:
         return "not known"
     bound = "" if error_ms is None else f" ± {error_ms:.0f}"
-    return f"{offset_ms:+.0f}{bound} ms"
+    return f"{round(offset_ms) or 0:+d}{bound} ms"

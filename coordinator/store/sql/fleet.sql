@@ -3,37 +3,55 @@ WITH declared AS (
     SELECT * FROM probes
     QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY recorded_at DESC, rowid DESC) = 1
 ),
-newest AS (
+talks AS (  -- an aggregate over structs takes a row whole: a NULL of the newest one stays NULL
+    SELECT
+        probe_id,
+        max(at_time) AS talk_at,
+        arg_max(what, at_time) AS what,
+        arg_max(
+            {
+                at_time: at_time,
+                version: version,
+                families: families,
+                capabilities: capabilities,
+                backlog_rows: backlog_rows,
+                evicted_rows: evicted_rows
+            },
+            at_time
+        ) FILTER (WHERE what = 'connect') AS hello
+    FROM sessions
+    GROUP BY probe_id
+),
+last_beats AS (
     SELECT probe_id, max(received_at) AS received_at
     FROM heartbeats
     WHERE received_at >= $since
     GROUP BY probe_id
 ),
-beats AS (  -- the newest whole, so that no figure of an earlier one shows as current
+beats AS (  -- the newest whole, unless a session began after it: then nothing of it is current
     SELECT heartbeats.*
     FROM heartbeats
-    JOIN newest USING (probe_id, received_at)
+    JOIN last_beats USING (probe_id, received_at)
+    LEFT JOIN talks USING (probe_id)
+    WHERE received_at >= coalesce(talks.hello.at_time, received_at)
     QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY heartbeats.rowid DESC) = 1
 ),
-talks AS (
-    SELECT
-        probe_id,
-        max(at_time) AS talk_at,
-        arg_max(what, at_time) AS what,
-        arg_max(version, at_time) FILTER (WHERE version IS NOT NULL) AS version,
-        arg_max(families, at_time) FILTER (WHERE what = 'connect') AS families,
-        arg_max(capabilities, at_time) FILTER (WHERE what = 'connect') AS capabilities
-    FROM sessions
-    GROUP BY probe_id
-),
-clocks AS (
-    SELECT
-        probe_id,
-        arg_max(offset_ms, at_time) AS offset_ms,
-        arg_max(error_ms, at_time) AS error_ms
+last_clocks AS (
+    SELECT probe_id, max(at_time) AS at_time
     FROM clock_offsets
     WHERE at_time >= $since
     GROUP BY probe_id
+),
+clocks AS (
+    SELECT clock_offsets.*
+    FROM clock_offsets
+    JOIN last_clocks USING (probe_id, at_time)
+    QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY clock_offsets.rowid DESC) = 1
+),
+hellos AS (  -- what a probe says before its first heartbeat
+    SELECT probe_id, hello.backlog_rows AS spool_rows, hello.evicted_rows AS evicted_rows
+    FROM talks
+    WHERE hello.at_time >= $since
 ),
 reports AS (
     SELECT probe_id, max(received_at) AS report_at FROM batches GROUP BY probe_id
@@ -54,17 +72,17 @@ SELECT
     declared.country_source,
     epoch_us(greatest(beats.received_at, reports.report_at, talks.talk_at)) AS seen_us,
     talks.what AS session,
-    talks.version,
-    talks.families,
-    talks.capabilities,
+    talks.hello.version AS version,
+    talks.hello.families AS families,
+    talks.hello.capabilities AS capabilities,
     beats.plan_version,
     clocks.offset_ms,
     clocks.error_ms,
     beats.clock_synchronised,
     beats.clock_drift_ppm,
-    beats.spool_rows,
+    coalesce(beats.spool_rows, hellos.spool_rows) AS spool_rows,
     beats.spool_bytes,
-    beats.evicted_rows,
+    coalesce(beats.evicted_rows, hellos.evicted_rows) AS evicted_rows,
     beats.overloaded_slots,
     beats.lateness_ms_p99,
     beats.queue_depth,
@@ -75,6 +93,7 @@ SELECT
 FROM declared
 LEFT JOIN beats ON beats.probe_id = declared.probe_id
 LEFT JOIN talks ON talks.probe_id = declared.probe_id
+LEFT JOIN hellos ON hellos.probe_id = declared.probe_id
 LEFT JOIN clocks ON clocks.probe_id = declared.probe_id
 LEFT JOIN reports ON reports.probe_id = declared.probe_id
 ORDER BY declared.name, declared.probe_id

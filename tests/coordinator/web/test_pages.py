@@ -116,6 +116,9 @@ def test_metrics_and_health_are_for_machines(tmp_path: Path) -> None:
         on_record = await _json(session, "/api/verdicts/all?limit=10000")
         assert f"soundings_verdicts_total {len(on_record)}" in text.splitlines()
         assert "soundings_judging_lag_seconds 90" in text.splitlines()
+        assert "soundings_probes 11" in text.splitlines()
+        assert "soundings_probes_evicted_rows 1200" in text.splitlines()
+        assert 'soundings_probes_covered{figure="evicted_rows"} 10' in text.splitlines()
         assert await _json(session, "/healthz") == {"ok": True}
         store.trouble = "disk full"
         assert await _json(session, "/healthz", status=503) == {"ok": False, "trouble": "disk full"}

@@ -127,10 +127,11 @@ def test_what_a_probe_gave_up_is_said_beside_its_lateness() -> None:
     assert words.load_text(None, None, None) == "–"
     assert words.load_text(1.25, 0, 0) == "1.2 ms late (p99)"
     assert words.load_text(None, 3, 2) == "nothing started, 3 slots given up, 2 replies dropped"
+    assert words.load_text(None, None, 2) == "nothing started, 2 replies dropped"
 
 
 def test_what_a_probe_takes_of_its_host() -> None:
     """Memory and processor, each where it was said."""
-    assert words.use_text(50 << 20, 1.0, 200.0) == "50 MiB, 0.5 % CPU"
+    assert words.use_text(50 << 20, 1.0, 200.0).replace(words.NBSP, " ") == "50 MiB, 0.5 % CPU"
     assert words.use_text(None, None, None) == "–"
-    assert words.use_text(50 << 20, 1.0, 0.0) == "50 MiB"
+    assert words.use_text(50 << 20, 1.0, 0.0) == f"50{words.NBSP}MiB"
