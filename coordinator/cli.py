@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import json
 import os
 import re
@@ -56,6 +57,8 @@ it be true. The text is shown once and kept nowhere.
 _PROBES: Final = """example:
   soundings coordinator probes list --json
   soundings coordinator probes show fra-1
+  soundings coordinator probes quarantine fra-1 --reason "reports pages that nobody served"
+  soundings coordinator probes trust fra-1 --reason "its disk was replayed, now wiped"
   soundings coordinator probes revoke p0a1b2c3d4e5f
 
 """
@@ -117,7 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(act=_check_config)
     token = add_command(commands, "token", _INVITE, "Make enrolment tokens.")
     _add_token(token.add_subparsers(required=True, metavar="COMMAND"))
-    probes = add_command(commands, "probes", _PROBES, "List, show, revoke or quarantine probes.")
+    probes = add_command(
+        commands, "probes", _PROBES, "List, show, quarantine, trust or revoke probes."
+    )
     _add_probes(probes.add_subparsers(required=True, metavar="COMMAND"))
     trace = add_command(commands, "trace", _TRACE, "Ask probes for the way to a target, now.")
     trace.add_argument("target", type=_component, metavar="SERVICE/COMPONENT")
@@ -164,13 +169,15 @@ def _add_probes(commands: Any) -> None:
     revoke.add_argument("probe_id")
     add_data(revoke)
     revoke.set_defaults(act=_revoke)
-    quarantine = add_command(
-        commands, "quarantine", _PROBES, "Lower a probe's weight, or lift that."
-    )
-    quarantine.add_argument("probe_id")
-    quarantine.add_argument("--lift", action="store_true", help="back to full weight")
-    add_data(quarantine)
-    quarantine.set_defaults(act=_quarantine)
+    for name, lift, what in (
+        ("quarantine", False, "Let a probe weigh nothing; its rows stay and go on coming."),
+        ("trust", True, "Let a probe count again, whatever it did before."),
+    ):
+        command = add_command(commands, name, _PROBES, what)
+        command.add_argument("probe_id", metavar="NAME|ID")
+        command.add_argument("--reason", required=True, help="kept with the probe's rows")
+        add_data(command)
+        command.set_defaults(act=_quarantine, lift=lift)
 
 
 def _component(text: str) -> tuple[str, str]:
@@ -282,13 +289,25 @@ def _show_probe(args: argparse.Namespace) -> int:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    print(_either(args.data, lambda door: door.revoke(args.probe_id)))
+    print(_either(args.data, lambda door: door.revoke(args.probe_id, by=_user())))
     return Exit.GOOD
 
 
 def _quarantine(args: argparse.Namespace) -> int:
-    print(_either(args.data, lambda door: door.quarantine(args.probe_id, lift=args.lift)))
+    print(
+        _either(
+            args.data,
+            lambda door: door.quarantine(
+                args.probe_id, lift=args.lift, reason=args.reason, by=_user()
+            ),
+        )
+    )
     return Exit.GOOD
+
+
+def _user() -> str:
+    """Who asks, for the record: behind sudo the person and not root."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def _trace(args: argparse.Namespace) -> int:

@@ -54,10 +54,10 @@ class Offline:
             facts_from_wire(facts_to_wire(facts)) for facts in await self._operations.list_probes()
         ]
 
-    async def revoke(self, probe_id: str) -> str:
+    async def revoke(self, probe_id: str, *, by: str = "") -> str:
         """What was done, in a sentence."""
-        return await self._operations.revoke(probe_id)
+        return await self._operations.revoke(probe_id, by=by)
 
-    async def quarantine(self, probe_id: str, *, lift: bool) -> str:
+    async def quarantine(self, probe_id: str, *, lift: bool, reason: str, by: str = "") -> str:
         """What was done, in a sentence."""
-        return await self._operations.quarantine(probe_id, lift=lift)
+        return await self._operations.quarantine(probe_id, lift=lift, reason=reason, by=by)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from coordinator.core.accepting import as_number, country
 from coordinator.core.accepting import name as accept_name
+from coordinator.core.accepting import text as accept_text
 from coordinator.core.reading import Accept, UnfitError
 from coordinator.core.registry import Probe, ProbeState, Seen, Vantage
 from coordinator.core.tokens import TTL_S_DEFAULT, TTL_S_MAX, Token
@@ -68,18 +69,24 @@ class Operations:
         seen = self._seen()
         return [ProbeFacts(probe, seen.get(probe.probe_id)) for probe in self._registry.probes()]
 
-    async def revoke(self, probe_id: str) -> str:
+    async def revoke(self, probe_id: str, *, by: str = "") -> str:
         """Refuse a probe for ever. Raises RegistryError when there is no such probe."""
-        probe = await self._set(probe_id, ProbeState.REVOKED)
+        probe = await self._set(probe_id, ProbeState.REVOKED, reason="revoked", by=by)
         return f"{probe.name} ({probe.probe_id}) is revoked; its rows stay"
 
-    async def quarantine(self, probe_id: str, *, lift: bool) -> str:
-        """Lower a probe's weight, or lift that. Raises RegistryError when it cannot be."""
-        probe = await self._set(probe_id, ProbeState.ENROLLED if lift else ProbeState.QUARANTINED)
+    async def quarantine(self, probe_id: str, *, lift: bool, reason: str, by: str = "") -> str:
+        """Let a probe weigh nothing, or trust it again. Raises RegistryError when it cannot be."""
+        _check("--reason", reason, accept_text)
+        if not reason.strip():
+            raise RegistryError("--reason is missing; say why, for who reads it next year")
+        state = ProbeState.ENROLLED if lift else ProbeState.QUARANTINED
+        probe = await self._set(probe_id, state, reason=reason, by=by)
         return f"{probe.name} ({probe.probe_id}) is {probe.state.value}"
 
-    async def _set(self, probe_id: str, state: ProbeState) -> Probe:
-        probe = await asyncio.to_thread(self._registry.set_state, probe_id, state)
+    async def _set(self, probe_id: str, state: ProbeState, *, reason: str, by: str) -> Probe:
+        probe = await asyncio.to_thread(
+            self._registry.set_state, probe_id, state, reason=reason, by=by or "operator"
+        )
         await self._changed(probe)
         return probe
 

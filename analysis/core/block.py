@@ -94,6 +94,7 @@ class Block:
     `history_cells` counts the cells (vantage, target, channel, bin) of history, and `history_bins`
     over how many bins they lie: the density that the window is held against.
     `heartbeat` says of each vantage whether it was heard during the window; None = nobody knows.
+    `quarantined` names vantage points whose rows are in the store and left out of all of this.
     `reports` are of the vantage points that reported anything in the window, refusals included.
     """
 
@@ -112,6 +113,7 @@ class Block:
     history_bins: int
     heartbeat: tuple[bool | None, ...]
     reports: tuple[OwnReport, ...] = ()
+    quarantined: tuple[str, ...] = ()
 
     @property
     def end(self) -> datetime:

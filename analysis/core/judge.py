@@ -9,6 +9,7 @@ anyone claims or what a row's name means to people: the same counts get the same
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,6 +43,7 @@ CUT_OFF_SHARE = 0.6  # of the controls that a vantage must miss before it is cal
 def judge(block: Block, *, service: str, component: str | None) -> Verdict:
     """The verdict on a component (None = the whole service) over the block's window."""
     verdict = _judge_rows(block, service=service, component=component)
+    verdict = replace(verdict, quarantined=block.quarantined)
     return with_own_fault(verdict, block.reports)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from analysis.core.taxonomy import LEAVES, Level, VerdictClass, level_of
 
 # Changes whenever the same rows could get another verdict: tables, gates, thresholds or code.
-MODEL_VERSION: Final = "2"
+MODEL_VERSION: Final = "3"
 # More digits would be the order in which floats were summed, not knowledge.
 DIGITS: Final = 6
 
@@ -76,7 +76,7 @@ class Verdict:
     """A judgement over one window, from rows received up to `as_of`.
 
     `probability` belongs to `verdict_class` (a parent's is the sum of its leaves) and is None when
-    the evidence does not suffice. `certified_f` is how many vantage groups may lie without turning
+    the evidence does not suffice. `quarantined` names the vantage points that weighed nothing. `certified_f` is how many vantage groups may lie without turning
     the verdict over; None when it does not even hold with none of them lying.
     """
 
@@ -103,6 +103,7 @@ class Verdict:
     window_to: datetime
     as_of: datetime
     evidence: tuple[Evidence, ...] = ()
+    quarantined: tuple[str, ...] = ()
     model_version: str = MODEL_VERSION
 
     @property
@@ -136,6 +137,7 @@ class Verdict:
             "counter_evidence": list(self.counter_evidence),
             "window": [stamp_text(self.window_from), stamp_text(self.window_to)],
             "as_of": stamp_text(self.as_of),
+            "quarantined": list(self.quarantined),
             "model_version": self.model_version,
             "evidence": [
                 {"sentence": one.sentence, "sql": one.sql, "value": one.value}
@@ -169,6 +171,7 @@ def verdict_from_json(body: Mapping[str, Any]) -> Verdict:
         window_to=stamp(body["window"][1]),
         as_of=stamp(body["as_of"]),
         evidence=tuple(Evidence(**one) for one in body["evidence"]),
+        quarantined=tuple(body.get("quarantined", ())),
         model_version=body["model_version"],
         **{name: tuple(body[name]) for name in _LISTS},
     )

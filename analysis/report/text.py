@@ -40,6 +40,7 @@ def _facts(verdict: Verdict) -> list[tuple[str, str]]:
         ("seen by", ", ".join(verdict.groups_for)),
         ("not by", ", ".join(verdict.groups_against)),
         ("certified", _certified(verdict)),
+        ("quarantined", ", ".join(verdict.quarantined)),
         ("reasons", ", ".join(verdict.reasons)),
         ("may be", "; ".join(verdict.mechanisms)),
         ("not observed", "; ".join(verdict.not_observed)),

@@ -16,6 +16,7 @@ FROM (
         AND (received_at IS NULL OR received_at <= $as_of)
         AND service = $service
         AND sent > 0
+        AND NOT list_contains(CAST($quarantined AS VARCHAR[]), vantage)
 ) AS filled
 GROUP BY service, component
 ORDER BY service, component

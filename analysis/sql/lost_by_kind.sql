@@ -6,5 +6,6 @@ WHERE scenario IS NOT DISTINCT FROM CAST($scenario AS VARCHAR)
     AND slot_at >= $since AND slot_at < $until
     AND (received_at IS NULL OR received_at <= $as_of)
     AND sent > 0
+    AND NOT list_contains(CAST($quarantined AS VARCHAR[]), vantage)
 GROUP BY kind
 ORDER BY kind

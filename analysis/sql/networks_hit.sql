@@ -36,6 +36,7 @@ network AS (
         AND c.slot_at >= $since AND c.slot_at < $until
         AND (c.received_at IS NULL OR c.received_at <= $as_of)
         AND c.sent > 0
+        AND NOT list_contains(CAST($quarantined AS VARCHAR[]), c.vantage)
     GROUP BY c.vantage_asn
 )
 SELECT count(*) FILTER (WHERE bad >= 0.2 * sent) AS hit, count(*) AS networks

@@ -42,6 +42,22 @@ SLOWNESS_COUNTS: Final = frozenset({VerdictClass.OVERLOAD, VerdictClass.TARGET_N
 def evidence_of(con: duckdb.DuckDBPyConnection, verdict: Verdict) -> tuple[Evidence, ...]:
     """What the verdict rests on, asked again in plain SQL."""
     values = _values(verdict)
+    return (*_found(con, verdict, values), *_left_out(verdict, values))
+
+
+def _left_out(verdict: Verdict, values: Mapping[str, Any]) -> tuple[Evidence, ...]:
+    """Whose rows weighed nothing; they are in the tables like any other."""
+    if not verdict.quarantined:
+        return ()
+    count = len(verdict.quarantined)
+    who = "1 vantage point was" if count == 1 else f"{count} vantage points were"
+    text = f"{who} under quarantine and weighed nothing: {', '.join(verdict.quarantined)}."
+    return (Evidence(text, written_out("quarantined", values), count),)
+
+
+def _found(
+    con: duckdb.DuckDBPyConnection, verdict: Verdict, values: Mapping[str, Any]
+) -> tuple[Evidence, ...]:
     if verdict.level is Level.LOCAL and "missing_data" in verdict.reasons:
         return _refusals(con, values)
     found = _networks(con, values, verdict.verdict_class)
@@ -63,6 +79,7 @@ def _values(verdict: Verdict) -> dict[str, Any]:
         "since": naive(since),
         "until": naive(until),
         "as_of": naive(verdict.as_of),
+        "quarantined": list(verdict.quarantined),
     }
 
 

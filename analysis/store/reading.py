@@ -77,7 +77,11 @@ def read_block(con: duckdb.DuckDBPyConnection, window: Window, *, service: str) 
     values = _values(window)
     whole = {**values, "since": values["history_since"]}
     targets = _targets(ask(con, "targets", whole), service)
-    vantages = tuple(Vantage(*row) for row in ask(con, "vantages", whole))
+    quarantined = _quarantined(con, values)
+    values |= {"quarantined": list(quarantined)}
+    vantages = tuple(
+        Vantage(*row) for row in ask(con, "vantages", whole) if row[0] not in quarantined
+    )
     bin_s = _bin_s(ask(con, "grid", whole)[0][0])
     anchors = lay_out(targets, service=service, component=None).anchors
     values |= {"bin_s": bin_s, "service": service, **_numbered(targets, vantages)}
@@ -107,7 +111,15 @@ def read_block(con: duckdb.DuckDBPyConnection, window: Window, *, service: str) 
             OwnReport(vantage=vantage, attempts=attempts, targets=measured, failure=failure)
             for vantage, attempts, measured, failure in ask(con, "own_refusals", values)
         ),
+        quarantined=quarantined,
     )
+
+
+def _quarantined(con: duckdb.DuckDBPyConnection, values: dict[str, Any]) -> tuple[str, ...]:
+    """Who weighs nothing; foreign rows come from no probe of ours."""
+    if values["scenario"] is not None:
+        return ()
+    return tuple(name for (name,) in ask(con, "quarantined", values))
 
 
 def _values(window: Window) -> dict[str, Any]:

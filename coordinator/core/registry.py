@@ -48,6 +48,19 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Why a probe is in its state, who said so, and when."""
+
+    reason: str
+    by: str  # a user of the coordinator's machine, or ITSELF
+    at_us: int
+
+
+ITSELF: Final = "coordinator"
+"""Stands for whoever decided where no person did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """One enrolled probe. `seen` is what the table of networks says of the address it comes from."""
 
@@ -58,6 +71,9 @@ class Probe:
     enrolled_at_us: int
     seen: Place | None = None
     sources: Sources = field(default_factory=Sources)
+    decision: Decision | None = (
+        None  # of its state; None = nobody decided anything since it enrolled
+    )
 
     @property
     def vantage(self) -> Vantage:

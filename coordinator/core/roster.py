@@ -39,7 +39,7 @@ def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
     return [
         ("probe", facts["probe_id"]),
         ("name", facts["name"]),
-        ("state", facts["state"]),
+        ("state", facts["state"] + _decided(facts, now_us)),
         ("last heard", _ago(facts["seen_at_us"], now_us)),
         ("network", _sourced(facts, "asn", "AS{}")),
         ("country", _sourced(facts, "country", "{}")),
@@ -61,6 +61,13 @@ def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
         ("memory", _mib(facts["rss_bytes"])),
         ("processor", _share(facts["cpu_s"], facts["uptime_s"])),
     ]
+
+
+def _decided(facts: Facts, now_us: int) -> str:
+    """Who put it in its state, when, and why."""
+    if facts["state_at_us"] is None:
+        return ""
+    return f", by {facts['state_by']} {_ago(facts['state_at_us'], now_us)}: {facts['state_reason']}"
 
 
 def differs(facts: Facts, fact: str) -> bool:

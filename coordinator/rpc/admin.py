@@ -61,7 +61,7 @@ class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.RevokeResponse:
         """Refuse a probe from now on and end its session."""
         try:
-            text = await self._operations.revoke(request.probe_id)
+            text = await self._operations.revoke(request.probe_id, by=request.by)
         except RegistryError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         return admin_pb2.RevokeResponse(text=text)
@@ -71,7 +71,9 @@ class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.QuarantineResponse:
         """Lower a probe's weight, or lift that."""
         try:
-            text = await self._operations.quarantine(request.probe_id, lift=request.lift)
+            text = await self._operations.quarantine(
+                request.probe_id, lift=request.lift, reason=request.reason, by=request.by
+            )
         except RegistryError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         return admin_pb2.QuarantineResponse(text=text)
@@ -176,6 +178,9 @@ def facts_to_wire(facts: ProbeFacts) -> admin_pb2.ProbeRow:
         asn_source=probe.asn_source,
         country_source=probe.country_source,
     )
+    if probe.decision is not None:
+        row.state_reason, row.state_by = probe.decision.reason, probe.decision.by
+        row.state_at_us = probe.decision.at_us
     if seen is not None:
         _add_seen(row, seen)
     return row
@@ -213,6 +218,9 @@ def facts_from_wire(row: admin_pb2.ProbeRow) -> dict[str, Any]:
         "seen_asn": seen.asn,
         "seen_country": seen.country,
         "seen_holder": seen.provider,
+        "state_reason": row.state_reason or None,
+        "state_by": row.state_by or None,
+        "state_at_us": row.state_at_us if row.HasField("state_at_us") else None,
         "families": list(row.families),
         "capabilities": list(row.capabilities),
         **{name: getattr(row, name) if row.HasField(name) else None for name in FIGURES},

@@ -46,14 +46,14 @@ class Operator:
         reply = await self._ask("ListProbes", admin_pb2.ListProbesRequest())
         return [facts_from_wire(row) for row in reply.probes]
 
-    async def revoke(self, probe_id: str) -> str:
+    async def revoke(self, probe_id: str, *, by: str = "") -> str:
         """What was done, in a sentence."""
-        reply = await self._ask("Revoke", admin_pb2.RevokeRequest(probe_id=probe_id))
+        reply = await self._ask("Revoke", admin_pb2.RevokeRequest(probe_id=probe_id, by=by))
         return str(reply.text)
 
-    async def quarantine(self, probe_id: str, *, lift: bool) -> str:
+    async def quarantine(self, probe_id: str, *, lift: bool, reason: str, by: str = "") -> str:
         """What was done, in a sentence."""
-        request = admin_pb2.QuarantineRequest(probe_id=probe_id, lift=lift)
+        request = admin_pb2.QuarantineRequest(probe_id=probe_id, lift=lift, reason=reason, by=by)
         return str((await self._ask("Quarantine", request)).text)
 
     async def trace(self, service: str, component: str, *, names: list[str], count: int) -> str:

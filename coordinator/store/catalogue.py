@@ -162,6 +162,9 @@ def _probe_row(probe: Probe, recorded_at_us: int) -> ProbeRow:
         seen_country=probe.seen.country if probe.seen else None,
         asn_source=probe.asn_source,
         country_source=probe.country_source,
+        state_reason=probe.decision.reason if probe.decision else None,
+        state_by=probe.decision.by if probe.decision else None,
+        state_at_us=probe.decision.at_us if probe.decision else None,
     )
 
 

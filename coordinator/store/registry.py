@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coordinator.core.networks import Place
-from coordinator.core.registry import Probe, ProbeState, Sources, Vantage
+from coordinator.core.registry import ITSELF, Decision, Probe, ProbeState, Sources, Vantage
 from coordinator.core.tokens import (
     ID_BYTES,
     SECRET_BYTES,
@@ -126,7 +126,9 @@ class Registry:
         self._probes[probe.probe_id] = probe
         return probe
 
-    def set_state(self, probe_id: str, state: ProbeState) -> Probe:
+    def set_state(
+        self, probe_id: str, state: ProbeState, *, reason: str = "", by: str = ITSELF
+    ) -> Probe:
         """Revoke or quarantine a probe, or lift a quarantine; `probe_id` may be its name.
 
         Raises RegistryError for a probe that is unknown, or revoked: that is for ever.
@@ -136,8 +138,10 @@ class Registry:
             probe_id = probe.probe_id
             if probe.state is ProbeState.REVOKED and state is not ProbeState.REVOKED:
                 raise RegistryError(f"probe {probe_id} is revoked for ever; enrol it anew")
-            con.execute(statement("set_probe_state"), {"probe_id": probe_id, "state": state.value})
-        return self._keep(probe_id, state=state)
+            decision = Decision(reason=reason, by=by, at_us=self._wall())
+            values = {"probe_id": probe_id, "state": state.value, **asdict(decision)}
+            con.execute(statement("set_probe_state"), values)
+        return self._keep(probe_id, state=state, decision=decision)
 
     def see(self, probe_id: str, place: Place | None) -> Probe:
         """Keep where the table of networks says that a probe is; None = it does not say.
@@ -250,11 +254,12 @@ def _token(row: tuple[Any, ...]) -> Token:
 
 
 def _probe(row: tuple[Any, ...]) -> Probe:
-    probe_id, name, vantage, state, enrolled_at_us, seen = row
+    probe_id, name, vantage, state, enrolled_at_us, seen, reason, by, at_us = row
     return Probe(
         probe_id=probe_id,
         name=name,
         declared=_vantage(vantage),
+        decision=None if at_us is None else Decision(reason=reason, by=by, at_us=at_us),
         seen=None if seen is None else Place(**json.loads(seen)),
         state=ProbeState(state),
         enrolled_at_us=enrolled_at_us,

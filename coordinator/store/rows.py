@@ -116,6 +116,9 @@ class ProbeRow:
     seen_country: str | None = None
     asn_source: str | None = None
     country_source: str | None = None
+    state_reason: str | None = None
+    state_by: str | None = None
+    state_at_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,6 +177,9 @@ class ProbeRow(_message.Message):
     SEEN_FIELD_NUMBER: _builtins.int
     ASN_SOURCE_FIELD_NUMBER: _builtins.int
     COUNTRY_SOURCE_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    STATE_BY_FIELD_NUMBER: _builtins.int
+    STATE_AT_US_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     probe_id: _builtins.str
     name: _builtins.str
@@ -203,6 +206,10 @@ class ProbeRow(_message.Message):
     asn_source: _builtins.str
     """seen or declared"""
     country_source: _builtins.str
+    state_reason: _builtins.str
+    """why it is in its state, who said so, and when"""
+    state_by: _builtins.str
+    state_at_us: _builtins.int
     address: _builtins.str
     """that it came from"""
     @_builtins.property
@@ -249,11 +256,14 @@ class ProbeRow(_message.Message):
         seen: Global___Vantage | None = ...,
         asn_source: _builtins.str | None = ...,
         country_source: _builtins.str | None = ...,
+        state_reason: _builtins.str | None = ...,
+        state_by: _builtins.str | None = ...,
+        state_at_us: _builtins.int | None = ...,
         address: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_state_at_us", b"_state_at_us", "_state_by", b"_state_by", "_state_reason", b"_state_reason", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state_at_us", b"state_at_us", "state_by", b"state_by", "state_reason", b"state_reason", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "capabilities", b"capabilities", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "families", b"families", "lateness_us_p99", b"lateness_us_p99", "name", b"name", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "probe_id", b"probe_id", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state", b"state", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_state_at_us", b"_state_at_us", "_state_by", b"_state_by", "_state_reason", b"_state_reason", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "capabilities", b"capabilities", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "families", b"families", "lateness_us_p99", b"lateness_us_p99", "name", b"name", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "probe_id", b"probe_id", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state", b"state", "state_at_us", b"state_at_us", "state_by", b"state_by", "state_reason", b"state_reason", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__address: _TypeAlias = _typing.Literal["address"]  # noqa: Y015
     _WhichOneofArgType__address: _TypeAlias = _typing.Literal["_address", b"_address"]  # noqa: Y015
@@ -291,6 +301,12 @@ class ProbeRow(_message.Message):
     _WhichOneofArgType__spool_bytes: _TypeAlias = _typing.Literal["_spool_bytes", b"_spool_bytes"]  # noqa: Y015
     _WhichOneofReturnType__spool_rows: _TypeAlias = _typing.Literal["spool_rows"]  # noqa: Y015
     _WhichOneofArgType__spool_rows: _TypeAlias = _typing.Literal["_spool_rows", b"_spool_rows"]  # noqa: Y015
+    _WhichOneofReturnType__state_at_us: _TypeAlias = _typing.Literal["state_at_us"]  # noqa: Y015
+    _WhichOneofArgType__state_at_us: _TypeAlias = _typing.Literal["_state_at_us", b"_state_at_us"]  # noqa: Y015
+    _WhichOneofReturnType__state_by: _TypeAlias = _typing.Literal["state_by"]  # noqa: Y015
+    _WhichOneofArgType__state_by: _TypeAlias = _typing.Literal["_state_by", b"_state_by"]  # noqa: Y015
+    _WhichOneofReturnType__state_reason: _TypeAlias = _typing.Literal["state_reason"]  # noqa: Y015
+    _WhichOneofArgType__state_reason: _TypeAlias = _typing.Literal["_state_reason", b"_state_reason"]  # noqa: Y015
     _WhichOneofReturnType__uptime_s: _TypeAlias = _typing.Literal["uptime_s"]  # noqa: Y015
     _WhichOneofArgType__uptime_s: _TypeAlias = _typing.Literal["_uptime_s", b"_uptime_s"]  # noqa: Y015
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
@@ -332,6 +348,12 @@ class ProbeRow(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__spool_rows) -> _WhichOneofReturnType__spool_rows | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state_at_us) -> _WhichOneofReturnType__state_at_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state_by) -> _WhichOneofReturnType__state_by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state_reason) -> _WhichOneofReturnType__state_reason | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__uptime_s) -> _WhichOneofReturnType__uptime_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
@@ -363,15 +385,18 @@ class RevokeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROBE_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     probe_id: _builtins.str
+    by: _builtins.str
     def __init__(
         self,
         *,
         probe_id: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["probe_id", b"probe_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "probe_id", b"probe_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -403,17 +428,25 @@ class QuarantineRequest(_message.Message):
 
     PROBE_ID_FIELD_NUMBER: _builtins.int
     LIFT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     probe_id: _builtins.str
     lift: _builtins.bool
+    """trust it again"""
+    reason: _builtins.str
+    by: _builtins.str
+    """the user who asks, as the command knows him"""
     def __init__(
         self,
         *,
         probe_id: _builtins.str = ...,
         lift: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lift", b"lift", "probe_id", b"probe_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "lift", b"lift", "probe_id", b"probe_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -213,7 +213,8 @@ def test_heartbeats_are_read_for_live_rows_only(tmp_path: Path) -> None:
     """A probe that sent heartbeats before and not in the window is known to be missing."""
     with open_in_memory() as con:
         con.execute(
-            "INSERT INTO probes VALUES (1, 'p', 'v00', 64500, 'DE', NULL, NULL, 'enrolled', '2026-01-01')"
+            "INSERT INTO probes (declaration_no, probe_id, name, vantage_asn, vantage_country, provider, "
+            "labels, state, recorded_at) VALUES (1, 'p', 'v00', 64500, 'DE', NULL, NULL, 'enrolled', '2026-01-01')"
         )
         con.execute(
             "INSERT INTO heartbeats BY NAME SELECT 'p' AS probe_id, t AS sent_at, t AS received_at, "

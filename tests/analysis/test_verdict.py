@@ -40,7 +40,7 @@ def test_the_contract_names_are_there() -> None:
         "scenario", "service", "component", "level", "class", "target_class", "source_class",
         "probability", "certified_f", "onset", "end", "scope", "reasons", "sentence",
         "groups_for", "groups_against", "mechanisms", "not_observed", "counter_evidence",
-        "window", "as_of", "model_version", "evidence", *(f"p_{leaf}" for leaf in LEAVES),
+        "window", "as_of", "model_version", "quarantined", "evidence", *(f"p_{leaf}" for leaf in LEAVES),
     }  # fmt: skip
     assert wanted <= set(body)
     assert body["level"] == "application"

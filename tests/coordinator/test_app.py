@@ -12,6 +12,7 @@ import pytest
 
 from coordinator.app import wall_us
 from coordinator.core.registry import Vantage
+from coordinator.core.roster import full
 from coordinator.core.settings import Address
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.ports import explain_port
@@ -196,12 +197,25 @@ def test_the_operator_sees_and_changes_the_fleet(tmp_path: Path) -> None:
                 probe.probe_id, "enrolled", 64512, "DE",
             )  # fmt: skip
             assert (row["labels"], row["clock_offset_us"]) == ({"tier": "vps"}, None)
-            said = await house.operator.quarantine(probe.probe_id, lift=False)
+            said = await house.operator.quarantine(
+                probe.probe_id, lift=False, reason="odd times", by="ann"
+            )
             assert said.endswith("is quarantined")
             assert house.ask("SELECT list(state ORDER BY rowid) FROM probes") == [
                 (["enrolled", "quarantined"],)
             ]
-            assert (await house.operator.quarantine(probe.probe_id, lift=True)).endswith("enrolled")
+            said = await house.operator.quarantine(probe.probe_id, lift=True, reason="its clock")
+            assert said.endswith("enrolled")
+            why = "SELECT state, state_reason, state_by FROM probes ORDER BY rowid"
+            assert house.ask(why) == [
+                ("enrolled", None, None),
+                ("quarantined", "odd times", "ann"),
+                ("enrolled", "its clock", "operator"),
+            ]
+            (row,) = await house.operator.list_probes()
+            assert "by operator" in full(row, now_us=wall_us())[2]
+            with pytest.raises(CoordinatorError, match="--reason is missing"):
+                await house.operator.quarantine(probe.probe_id, lift=False, reason=" ")
             with pytest.raises(CoordinatorError, match="no probe 'p0'"):
                 await house.operator.revoke("p0")
             with pytest.raises(CoordinatorError, match="--country is 'de'"):

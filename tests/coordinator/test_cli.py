@@ -130,7 +130,7 @@ def test_tokens_and_probes_without_a_running_coordinator(
     assert json.loads(capsys.readouterr().out) == []
     assert main(["probes", "list", *data]) == 0
     assert capsys.readouterr().out.startswith("PROBE ")
-    for command in (["revoke", "p0"], ["quarantine", "p0"]):
+    for command in (["revoke", "p0"], ["quarantine", "p0", "--reason", "why"]):
         assert main(["probes", *command, *data]) == 2
         assert "no probe 'p0'" in capsys.readouterr().err
 

@@ -18,5 +18,8 @@ FROM (
         unnest(CAST($seen_asn AS UINTEGER[])),
         unnest(CAST($seen_country AS VARCHAR[])),
         unnest(CAST($asn_source AS VARCHAR[])),
-        unnest(CAST($country_source AS VARCHAR[]))
+        unnest(CAST($country_source AS VARCHAR[])),
+        unnest(CAST($state_reason AS VARCHAR[])),
+        unnest(CAST($state_by AS VARCHAR[])),
+        make_timestamp(unnest(CAST($state_at_us AS BIGINT[])))
 )

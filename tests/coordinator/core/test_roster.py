@@ -17,7 +17,9 @@ SILENT: dict[str, Any] = {
     "labels": {},
     "families": [],
     "capabilities": [],
-    **dict.fromkeys(("asn_source", "country_source", "seen_holder")),
+    **dict.fromkeys(
+        ("asn_source", "country_source", "seen_holder", "state_reason", "state_by", "state_at_us")
+    ),
     **dict.fromkeys(("declared_asn", "declared_country", "seen_asn", "seen_country")),
     **dict.fromkeys(FIGURES),
 }
