@@ -15,6 +15,11 @@ const say = async (step) => {
 };
 const failure = async (promise) => promise.then(() => null, ({ code, message }) => ({ code, message }));
 
+const foreign = `snd1_${Buffer.alloc(46, 7).toString('base64url')}`;
+await say({
+  strangers: [await failure(enrol(address, foreign, home)), await failure(enrol(address, token.slice(0, -4), home))],
+  wrote: fs.existsSync(`${home}/key.pem`),
+});
 const first = await enrol(address, token, home);
 const again = await enrol(address, token, home); // as after a lost reply: the same token, the same key
 await say({ enrolled: [first.probeId, again.probeId] });

@@ -110,6 +110,13 @@ def test_a_foreign_program_is_a_probe(program: Path, tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with a_coordinator(tmp_path) as house, driven(program, house, tmp_path) as probe:
+            refused = await probe.step("strangers")
+            assert [one["message"] for one in refused["strangers"]] == [
+                "another coordinator",
+                "this is no token",
+            ]
+            assert not refused["wrote"]
+            probe.go_on()
             probe_id, once_more = await probe.step("enrolled")
             assert house.runtime.registry.probe(probe_id) is not None
             assert once_more == probe_id
