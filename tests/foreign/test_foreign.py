@@ -20,8 +20,7 @@ import pytest
 from coordinator.core.intake import RAW_BYTES_MAX, ROWS_MAX
 from coordinator.core.registry import SILENT_AFTER_BEATS
 from coordinator.rpc.authority import PROBE_LIFE, RECOVERY_LIFE, SERVER_NAME
-from coordinator.rpc.doors import BATCH_BYTES_MAX, COMMON_OPTIONS, FLEET_OPTIONS
-from coordinator.rpc.fleet import HELLO_WITHIN_S
+from coordinator.rpc.doors import BATCH_BYTES_MAX, Patience, enrol_options, fleet_options
 from proto.slots import first_slot_us, phase_us
 from tests.fakes.commands import ROOT, WAIT_S
 from tests.fakes.coordinators import House, a_coordinator
@@ -195,20 +194,27 @@ def _check_example(columns: dict[str, Any]) -> None:
 
 def test_the_page_quotes_the_limits_that_hold() -> None:
     """Each figure of the page is the constant that the doors work with."""
-    common, fleet = dict(COMMON_OPTIONS), dict(FLEET_OPTIONS)
+    fleet, enrol = dict(fleet_options(Patience())), dict(enrol_options(Patience()))
+    size, streams = "grpc.max_receive_message_length", "grpc.max_concurrent_streams"
     assert [
-        (BATCH_BYTES_MAX, common["grpc.max_receive_message_length"] - BATCH_BYTES_MAX),
-        (common["grpc.max_concurrent_streams"], ROWS_MAX, RAW_BYTES_MAX),
-        (fleet["grpc.http2.min_ping_interval_without_data_ms"], HELLO_WITHIN_S, SILENT_AFTER_BEATS),
+        (BATCH_BYTES_MAX, fleet[size] - BATCH_BYTES_MAX, enrol[size]),
+        (fleet[streams], enrol[streams], ROWS_MAX, RAW_BYTES_MAX),
+        (
+            fleet["grpc.http2.min_ping_interval_without_data_ms"],
+            fleet["grpc.max_connection_age_ms"],
+        ),
+        (Patience().hello_ms, SILENT_AFTER_BEATS),
         (PROBE_LIFE.days, RECOVERY_LIFE.days, SERVER_NAME),
     ] == [
-        (1 << 20, 4 << 10),
-        (16, 20_000, 2 << 20),
-        (20_000, 10.0, 3),
+        (1 << 20, 4 << 10, 16 << 10),
+        (16, 2, 20_000, 2 << 20),
+        (20_000, 3_600_000),
+        (10_000, 3),
         (14, 30, "soundings-coordinator"),
     ]
     for quoted in (
-        *("1 MiB and 4 KiB", "16 calls", "20,000 rows and 2 MiB", "every 20 s", "after 10 s"),
-        *("three heartbeats", "for 14 days", "30 days ago", "`soundings-coordinator`"),
+        *("1 MiB and 4 KiB", "16 KiB", "16 calls", "and 2", "20,000 rows and 2 MiB"),
+        *("every 20 s", "an hour old", "after 10 s", "three heartbeats"),
+        *("for 14 days", "30 days ago", "`soundings-coordinator`"),
     ):
         assert quoted in " ".join(PAGE.split())
