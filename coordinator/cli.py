@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from coordinator.app import Launch, coordinator, wall_us
+from coordinator.config_cli import add_config_commands
 from coordinator.configs import load_config
 from coordinator.core.advice import advice
 from coordinator.core.planner import check_ids
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_data(trace)
     trace.set_defaults(act=_trace)
+    add_config_commands(commands)
     add_store_commands(commands)
     return parser
 

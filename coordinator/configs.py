@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from coordinator.core.changes import compare
 from coordinator.core.settings import Config
 from coordinator.core.validation import validate
 from coordinator.store.catalogue import Catalogue, Source, accept_config, refuse_config
@@ -28,6 +29,9 @@ LOOK_S: Final = 1.0
 
 FILE_BYTES_MAX: Final = 4 << 20
 """Ten thousand checks fit in one; more is another file by mistake."""
+
+FINDINGS_CHARS_MAX: Final = 2000
+"""Of a refused file in the log; the table config_versions and the command have all."""
 
 
 def load_config(
@@ -143,7 +147,7 @@ class Configs:
             await self.reload(by=by)
         except Exception as error:  # noqa: BLE001 whatever ails the store, the server goes on
             if not self._owed:
-                self._log.error("configuration waits for the store", error=str(error)[:300])
+                self._log.error("config_waits_for_store", error=str(error)[:300])
             self._owed = True
         else:
             self._owed = False
@@ -174,19 +178,33 @@ class Configs:
         return True
 
     async def _accept(self, config: Config, source: Source) -> None:
+        before = self._catalogue
         self._catalogue = await self._store.run_in_store(
             partial(accept_config, config=config, source=source)
         )
         self._accepted_sha256 = source.sha256
-        checks = len(self._catalogue.definitions)
-        self._log.info("configuration in force", version=self.version, checks=checks)
+        changes = {}
+        if before is not None:
+            found = compare(before.config, config, ())
+            changes = {how: found.count(how) for how in ("added", "removed", "changed")}
+        self._log.info(
+            "config_in_force",
+            version=self.version,
+            by=source.loaded_by,
+            checks=len(self._catalogue.definitions),
+            **changes,
+        )
         for listener in self._listeners:
             listener(self._catalogue)
 
     async def _refuse(self, source: Source | None, error: ConfigError) -> None:
         self.findings = error.findings
-        for finding in error.findings:
-            self._log.error("configuration refused, the one before stays", finding=finding)
+        self._log.error(
+            "config_refused",
+            in_force=self.version,
+            count=len(error.findings),
+            findings=" | ".join(error.findings)[:FINDINGS_CHARS_MAX],
+        )
         if source is not None and source.sha256 != self._refused_sha256:
             await self._store.run_in_store(
                 partial(refuse_config, source=source, findings=error.findings)

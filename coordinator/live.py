@@ -52,5 +52,7 @@ def _desk(runtime: Runtime, progress: Progress) -> Desk:
         name=lambda: configs.config.doors.name,
         titles=lambda: {one.name: one.title for one in configs.config.services},
         bin_s=lambda: configs.config.judging.bin_s,
+        config_version=lambda: configs.version,
+        config_findings=lambda: configs.findings,
         progress=progress,
     )

@@ -157,11 +157,13 @@ def components_of(candidate: Candidate, config: Config, allotment: Allotment) ->
 
 def requests_per_minute(config: Config, host: str) -> float:
     """What one probe that measures all of a host asks of it: packets of ICMP, else requests."""
-    return sum(_load(component) for component in config.components() if component.url.host == host)
+    return sum(
+        load_of(component) for component in config.components() if component.url.host == host
+    )
 
 
-def _load(component: Component) -> float:
-    """Queries for its name go to resolvers, and what runs only on a failure is bounded elsewhere."""
+def load_of(component: Component) -> float:
+    """Requests a minute of one probe. Queries for its name go to resolvers, and what runs only on a failure is bounded elsewhere."""
     each = sum(
         component.packets if asked.kind is Kind.ICMP else 1
         for asked in asked_of(component)

@@ -19,6 +19,9 @@ from proto.gen import admin_pb2, admin_pb2_grpc
 REPLY_WITHIN_S = 10.0
 """A local socket answers at once; a coordinator that does not is stuck."""
 
+OPTIONS = (("grpc.max_receive_message_length", 8 << 20),)
+"""A configuration has 4 MiB at most."""
+
 HOLD_WITHIN_S = 60.0
 """A checkpoint may have to write what the log holds, and waits for its turn."""
 
@@ -72,6 +75,30 @@ class Operator:
                 async for reply in admin_pb2_grpc.AdminServiceStub(channel).Measure(request):
                     yield reply
 
+    async def reload(self, by: str) -> dict[str, Any]:
+        """{accepted, version, findings}, after the file was read."""
+        reply = await self._ask("Reload", admin_pb2.ReloadRequest(by=by))
+        return {
+            "accepted": reply.accepted,
+            "version": reply.version,
+            "findings": list(reply.findings),
+        }
+
+    async def configs(self, version: int | None = None) -> tuple[list[dict[str, Any]], str]:
+        """Configurations as coordinator.store.serving.configs has them, and the file that is read."""
+        reply = await self._ask("ListConfigs", admin_pb2.ListConfigsRequest(version=version))
+        return [
+            {
+                "version": row.version if row.HasField("version") else None,
+                "loaded_at_us": row.loaded_at_us,
+                "sha256": row.sha256,
+                "loaded_by": row.loaded_by if row.HasField("loaded_by") else None,
+                "findings": list(row.findings),
+                "source": row.source,
+            }
+            for row in reply.configs
+        ], str(reply.file)
+
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[int]:
         """Since when (µs since 1970) the files stay as they are, for as long as the context lasts.
@@ -96,7 +123,7 @@ class Operator:
         """Raises NotRunningError, or CoordinatorError with what the coordinator said."""
         if not self._socket.is_socket():
             raise NotRunningError
-        async with grpc.aio.insecure_channel(f"unix:{self._socket}") as channel:
+        async with grpc.aio.insecure_channel(f"unix:{self._socket}", OPTIONS) as channel:
             with _told():
                 stub = admin_pb2_grpc.AdminServiceStub(channel)
                 return await getattr(stub, call)(request, timeout=REPLY_WITHIN_S)

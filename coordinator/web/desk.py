@@ -49,6 +49,8 @@ class Desk:
     name: Callable[[], str]  # of this coordinator
     titles: Callable[[], Mapping[str, str]]  # service -> how people write it
     bin_s: Callable[[], int]
+    config_version: Callable[[], int]
+    config_findings: Callable[[], tuple[str, ...]]  # why the file as it is now is not in force
     progress: Progress
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS_MAX))
 

@@ -24,11 +24,17 @@ routes = web.RouteTableDef()
 
 @routes.get("/healthz")
 async def healthz(request: web.Request) -> web.Response:
-    """200 while reports are taken, 503 with the reason while they are not."""
-    trouble = request.app[DESK].trouble()
+    """200 while reports are taken, 503 with the reason while they are not.
+
+    A configuration file that was refused is told beside it: what was in force stays.
+    """
+    desk = request.app[DESK]
+    refused = desk.config_findings()
+    beside = {"configuration_refused": list(refused)} if refused else {}
+    trouble = desk.trouble()
     if trouble is not None:
-        return reply({"ok": False, "trouble": trouble}, status=503)
-    return reply({"ok": True})
+        return reply({"ok": False, "trouble": trouble, **beside}, status=503)
+    return reply({"ok": True, **beside})
 
 
 @routes.get("/metrics")
@@ -71,7 +77,7 @@ def _of_fleet(fleet: list[serving.Record]) -> list[Metric]:
     if said[_LATENESS]:
         meaning = "The latest probe's 99th percentile of how late checks start."
         late_s = max(said[_LATENESS]) / 1000
-        found.append(single("soundings_probes_lateness_seconds_max", meaning, late_s))
+        found.append(single("soundings_probes_lateness_max_seconds", meaning, late_s))
     covered: dict[tuple[tuple[str, str], ...], float] = {
         (("figure", column),): len(figures) for column, figures in said.items()
     }
@@ -82,25 +88,20 @@ def _of_fleet(fleet: list[serving.Record]) -> list[Metric]:
     ]
 
 
-def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:
-    counts, progress, now_us = desk.counts(), desk.progress, desk.wall()
-    rejects: dict[tuple[tuple[str, str], ...], float] = {
-        (("reason", row["reason"]),): row["reports"] for row in serving.rejects(cursor)
-    }
-    reports = [
-        single(f"soundings_reports_{name}_total", meaning, getattr(counts, name), counter=True)
-        for name, meaning in _COUNTED.items()
-    ]
-    probes = serving.fleet(cursor, now_us=now_us)
-    judged_to_us = progress.judged_to_us
-    lag = [] if judged_to_us is None else [(now_us - judged_to_us) / 1_000_000]
+def _of_reports(cursor: Any, desk: Desk) -> list[Metric]:
+    counts = desk.counts()
     return [
-        *reports,
+        *(
+            single(f"soundings_reports_{name}_total", meaning, getattr(counts, name), counter=True)
+            for name, meaning in _COUNTED.items()
+        ),
         Metric(
             name="soundings_reports_rejected_total",
             meaning="Refused reports on record, by reason.",
             type="counter",
-            samples=rejects,
+            samples={
+                (("reason", row["reason"]),): row["reports"] for row in serving.rejects(cursor)
+            },
         ),
         Metric(
             name="soundings_refused_total",
@@ -114,29 +115,52 @@ def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:
         single(
             "soundings_rows_total", "Rows committed since the start.", counts.rows, counter=True
         ),
+    ]
+
+
+def _of_coordinator(desk: Desk) -> list[Metric]:
+    refused = "1 while the configuration file does not validate, and the one before is in force."
+    version = "Configuration version in force."
+    return [
         single("soundings_sessions", "Probes connected now.", desk.sessions()),
-        *_of_fleet(probes),
+        single("soundings_config_version", version, desk.config_version()),
+        single("soundings_config_refused", refused, bool(desk.config_findings())),
         single("soundings_store_trouble", "1 while nothing is taken.", desk.trouble() is not None),
-        single("soundings_windows_judged_total", "Windows judged.", progress.windows, counter=True),
-        single("soundings_verdicts_total", "Verdicts written.", progress.verdicts, counter=True),
-        single(
-            "soundings_verdict_revisions_total",
-            "Verdicts that revise an earlier one.",
-            progress.revisions,
-            counter=True,
-        ),
-        single(
-            "soundings_verdicts_changed_total",
-            "Revisions that say something else than the verdict before.",
-            progress.changed,
-            counter=True,
-        ),
-        single(
-            "soundings_judging_failures_total", "Failed rounds.", progress.failures, counter=True
-        ),
-        single("soundings_judging_backlog", "Windows that wait to be judged.", progress.backlog),
-        *(
-            single("soundings_judging_lag_seconds", "Age of the newest judged window.", s)
-            for s in lag
-        ),
+    ]
+
+
+_JUDGED: Final = {
+    "soundings_windows_judged_total": ("windows", "Windows judged."),
+    "soundings_verdicts_total": ("verdicts", "Verdicts written."),
+    "soundings_verdict_revisions_total": ("revisions", "Verdicts that revise an earlier one."),
+    "soundings_verdicts_changed_total": (
+        "changed",
+        "Revisions that say something else than the verdict before.",
+    ),
+    "soundings_judging_failures_total": ("failures", "Failed rounds."),
+}
+
+
+def _of_judging(desk: Desk) -> list[Metric]:
+    progress, judged_to_us = desk.progress, desk.progress.judged_to_us
+    found = [
+        single(name, meaning, getattr(progress, field), counter=True)
+        for name, (field, meaning) in _JUDGED.items()
+    ]
+    waiting = "Windows that wait to be judged."
+    found.append(single("soundings_judging_backlog", waiting, progress.backlog))
+    if judged_to_us is not None:
+        lag_s = (desk.wall() - judged_to_us) / 1_000_000
+        age = "Age of the newest judged window."
+        found.append(single("soundings_judging_lag_seconds", age, lag_s))
+    return found
+
+
+def _metrics(cursor: Any, *, desk: Desk) -> list[Metric]:
+    fleet = serving.fleet(cursor, now_us=desk.wall())
+    return [
+        *_of_reports(cursor, desk),
+        *_of_coordinator(desk),
+        *_of_fleet(fleet),
+        *_of_judging(desk),
     ]

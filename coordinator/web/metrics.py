@@ -33,11 +33,14 @@ def render(metrics: Iterable[Metric]) -> str:
 def _lines(metric: Metric) -> list[str]:
     head = [f"# HELP {metric.name} {metric.meaning}", f"# TYPE {metric.name} {metric.type}"]
     return head + [
-        f"{metric.name}{_labels(labels)} {value:g}"
-        if value % 1
-        else f"{metric.name}{_labels(labels)} {value:.0f}"
+        f"{metric.name}{_labels(labels)} {_number(value)}"
         for labels, value in metric.samples.items()
     ]
+
+
+def _number(value: float) -> str:
+    """Every digit that it has: rounded to six, a counter of millions would stand still."""
+    return repr(float(value)) if value % 1 else f"{value:.0f}"
 
 
 def _labels(labels: tuple[tuple[str, str], ...]) -> str:

@@ -188,6 +188,9 @@ def test_wrong_usage_ends_with_code_2(argv: list[str]) -> None:
         ["backup"],
         ["restore"],
         ["check-store"],
+        ["reload"],
+        ["config"],
+        ["config", "diff"],
     ],
 )
 def test_help_has_an_example_and_the_exit_codes(

@@ -64,6 +64,8 @@ def make_desk(store: Store, progress: Progress, title: str) -> Desk:
         name=lambda: "harbour",
         titles=lambda: {"x": title},
         bin_s=lambda: 60,
+        config_version=lambda: 3,
+        config_findings=tuple,
         progress=progress,
     )
 
