@@ -14,6 +14,7 @@ passed in, so that a day of slots runs in a test in a moment of virtual time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ NAP_MIN_S: Final = 0.001
 
 GAP_ROWS_MAX: Final = 1000
 """Rows written for one gap of one check; older slots are left to the store as `unreported`."""
+
+GAP_ROWS_IN_ALL: Final = 10_000
+"""And for all of them: a machine that slept for a night would make millions, and do nothing else."""
 
 STOP_GRACE_S: Final = 10.0
 """Running checks may finish for this long after a stop; systemd would kill after 90 s."""
@@ -181,8 +185,7 @@ class Engine:
         if jumped_us:
             self._log.warning("clock_stepped", jump_ms=jumped_us // 1000)
         turn = self._schedule.due(reading.now_us, jumped_us=jumped_us)
-        for gap in turn.missed:
-            self._record_gap(gap)
+        self._record_gaps(turn.missed)
         for slot in turn.start:
             superseded = self._waiting.pop(slot.check.check_no, None)
             if superseded is not None:
@@ -366,19 +369,20 @@ class Engine:
         for due in running.values():
             self._record_not_run(due, Reason.STOPPED)
 
-    def _record_gap(self, gap: Gap) -> None:
-        recorded = gap.newest(GAP_ROWS_MAX)
-        if gap.reason is Reason.OVERLOADED:
-            self.overloaded_slots += gap.count - recorded.count
-        self._log.warning(
-            "slots_missed",
-            check_no=gap.check.check_no,
-            slots=gap.count,
-            reason=gap.reason.value,
-            recorded=recorded.count,
-        )
-        for slot in recorded.slots():
-            self._record_not_run(Due(slot, 0), gap.reason)
+    def _record_gaps(self, gaps: Sequence[Gap]) -> None:
+        if not gaps:
+            return
+        most = max(1, min(GAP_ROWS_MAX, GAP_ROWS_IN_ALL // len(gaps)))
+        told = Counter(slots=0, recorded=0)
+        for gap in gaps:
+            recorded = gap.newest(most)
+            told.update(slots=gap.count, recorded=recorded.count)
+            if gap.reason is Reason.OVERLOADED:
+                self.overloaded_slots += gap.count - recorded.count
+            for slot in recorded.slots():
+                self._record_not_run(Due(slot, 0), gap.reason)
+        reasons = " ".join(sorted({gap.reason.value for gap in gaps}))
+        self._log.warning("slots_missed", gaps=len(gaps), reasons=reasons, **told)
 
     def _record_not_run(self, due: Due, reason: Reason) -> None:
         slot_at_us = due.slot.slot_at_us

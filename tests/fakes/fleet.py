@@ -9,12 +9,14 @@ import base64
 import datetime as dt
 import queue
 import secrets
+import ssl
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import grpc
@@ -356,3 +358,13 @@ class Coordinator(fleet_pb2_grpc.FleetServiceServicer, enrolment_pb2_grpc.Enrolm
             server=False,
             life=self.behaviour.certificate_life,
         )
+
+
+def tls_context(coordinator: Coordinator, path: Path) -> ssl.SSLContext:
+    """TLS of a server that this coordinator's probes believe."""
+    key_pem, chain_pem = coordinator.authority.server_pair()
+    (path / "server.pem").write_bytes(key_pem + chain_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path / "server.pem")
+    context.set_alpn_protocols(["h2"])
+    return context

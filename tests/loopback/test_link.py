@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from probe.io.link import INBOX_BYTES_MAX, open_stream
 from probe.io.state import Identity, StateDirectory
 from proto.gen import fleet_pb2
 from tests.fakes import http2_frames as http2
-from tests.fakes.fleet import Authority, Coordinator
+from tests.fakes.fleet import Authority, Coordinator, tls_context
 from tests.fakes.scripted_server import Script, serve
 from tests.fakes.vantage import enrolled
 
@@ -25,16 +24,6 @@ HELLO = fleet_pb2.Up(hello=fleet_pb2.Hello())
 def identity(coordinator: Coordinator, tmp_path: Path) -> Identity:
     """Of a probe of that coordinator."""
     return StateDirectory(enrolled(tmp_path, coordinator)).identity()
-
-
-def context_of(coordinator: Coordinator, path: Path) -> ssl.SSLContext:
-    """TLS of a server that this coordinator's probes believe."""
-    key_pem, chain_pem = coordinator.authority.server_pair()
-    (path / "server.pem").write_bytes(key_pem + chain_pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path / "server.pem")
-    context.set_alpn_protocols(["h2"])
-    return context
 
 
 async def ending(endpoint: str, identity: Identity, *, connect_s: float = 10.0) -> str:
@@ -143,7 +132,7 @@ async def test_what_is_no_session_ends_it_with_its_reason(
     coordinator: Coordinator, identity: Identity, tmp_path: Path, content: bytes, words: str
 ) -> None:
     """A server that holds the right certificate and speaks something else."""
-    async with serve(saying(content), context=context_of(coordinator, tmp_path)) as seen:
+    async with serve(saying(content), context=tls_context(coordinator, tmp_path)) as seen:
         assert words in await ending(f"127.0.0.1:{seen.port}", identity)
 
 

@@ -11,7 +11,7 @@ import trio
 from probe.io import trust
 from probe.io.clock import utc, wall_us
 from probe.io.link import INBOX_MAX, open_stream
-from probe.io.session import WINDOW_MAX
+from probe.io.session import PLAN_GAP_S, WINDOW_MAX
 from probe.io.state import StateDirectory
 from proto.gen import fleet_pb2
 from proto.model import Certificate, Plan
@@ -302,6 +302,25 @@ async def test_a_coordinators_window_is_not_the_probes_memory(
     async with online(vantage):
         await seen(coordinator, lambda s: len(s.batches) >= WINDOW_MAX and len(s.clocks) >= 10)
         assert len(coordinator.seen.batches) == WINDOW_MAX
+
+
+async def test_plans_are_taken_up_at_a_bearable_pace(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """A coordinator that has a new one each time cannot keep a probe from measuring, or wear its disk."""
+    coordinator.behaviour.plan = PLAN
+    async with online(Vantage(enrolled(tmp_path, coordinator))) as vantage:
+        await seen(coordinator, lambda s: any(b.plan_version == 7 for b in s.heartbeats))
+        begun_s, version = trio.current_time(), PLAN.version
+        with trio.move_on_after(1):
+            while True:
+                if vantage.followed[-1].version == version:
+                    version += 1
+                    plan = coordinator.authority.sign(replace(PLAN, version=version))
+                    coordinator.push(fleet_pb2.Down(plan=plan))
+                await trio.lowlevel.checkpoint()
+        elapsed_s = trio.current_time() - begun_s
+    assert 3 <= version - PLAN.version <= elapsed_s / PLAN_GAP_S + 2
 
 
 async def test_a_damaged_certificate_is_named_and_stops_nothing(

@@ -7,11 +7,19 @@ from functools import partial
 from typing import Any
 
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from probe.core.limits import Limits
 from probe.core.outcome import Done, Outcome, Start
-from probe.engine import GAP_ROWS_MAX, STARTS_PER_TURN, STOP_GRACE_S, Engine, Runner
+from probe.engine import (
+    GAP_ROWS_IN_ALL,
+    GAP_ROWS_MAX,
+    STARTS_PER_TURN,
+    STOP_GRACE_S,
+    Engine,
+    Runner,
+)
 from probe.io.clock import Clocks
 from proto import slots
 from proto.model import Certificate, Check, Failure, Kind, Reason, Result, State, Validity
@@ -275,6 +283,28 @@ async def test_a_stopped_process_reports_its_gap_bounded(autojump_clock: MockClo
     overloaded = world.reasons()[Reason.OVERLOADED]
     assert overloaded == GAP_ROWS_MAX
     assert world.slots() == sorted(set(world.slots()))
+
+
+async def test_a_machine_that_slept_for_a_night_is_soon_at_work_again(
+    autojump_clock: MockClock,
+) -> None:
+    """Whatever the number of its checks: a bounded number of rows, and one line in the log."""
+    world = World()
+    checks = [a_check(number, interval_s=10) for number in range(1, 1001)]
+    world.engine.adopt(checks)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.engine.run)
+            await pass_time(5)
+            world.wall_shift_us = 36_000_000_000
+            await pass_time(1)
+            world.engine.stop()
+    assert world.reasons()[Reason.STOPPED] <= GAP_ROWS_IN_ALL
+    assert len({row.check_no for row in world.rows if row.reason is Reason.STOPPED}) == 1000
+    (told,) = [entry for entry in logs if entry["event"] == "slots_missed"]
+    assert told["slots"] > 3_500_000
+    assert GAP_ROWS_IN_ALL / 2 < told["recorded"] <= GAP_ROWS_IN_ALL
+    assert "stopped" in told["reasons"]
 
 
 async def test_a_crash_of_a_runner_is_a_row_that_says_nothing(autojump_clock: MockClock) -> None:
