@@ -97,6 +97,7 @@ class Session:
         self._room = asyncio.Event()
         self._window = 1
         self._call: Any = None
+        self._writing = asyncio.Lock()
 
     async def live(self, gate: asyncio.Semaphore) -> None:
         """Connect, report until stopped, wait for what is owed."""
@@ -124,7 +125,7 @@ class Session:
             boot_id=f"{self._epoch:x}", version="bench", epoch=self._epoch, next_seq=1,
             families=[4], sent_at_us=_wall_us(),
         )  # fmt: skip
-        await self._call.write(fleet_pb2.Up(hello=hello))
+        await self._write(fleet_pb2.Up(hello=hello))
         welcome = await self._call.read()
         plan = await self._call.read()
         self._window = welcome.welcome.window
@@ -153,7 +154,12 @@ class Session:
         batch = template.batch(_wall_us() - SPAN_US, epoch=self._epoch, seq=self._seq)
         self._open.append((self._seq, time.monotonic()))
         self._run.tally.sent_rows += template.rows
-        await self._call.write(fleet_pb2.Up(batch=batch))
+        await self._write(fleet_pb2.Up(batch=batch))
+
+    async def _write(self, message: fleet_pb2.Up) -> None:
+        """One at a time: core takes one write of a call, and ends the call at a second one."""
+        async with self._writing:
+            await self._call.write(message)
 
     async def _read(self) -> None:
         while (down := await self._call.read()) is not grpc.aio.EOF:
@@ -176,9 +182,9 @@ class Session:
         await asyncio.sleep(self._chance.random() * HEARTBEAT_S)
         while True:
             beat = fleet_pb2.Heartbeat(sent_at_us=_wall_us(), plan_version=1, spool_rows=0)
-            await self._call.write(fleet_pb2.Up(heartbeat=beat))
+            await self._write(fleet_pb2.Up(heartbeat=beat))
             ask = fleet_pb2.ClockAsk(t1_ns=time.time_ns(), offset_us=12, error_us=800)
-            await self._call.write(fleet_pb2.Up(clock=ask))
+            await self._write(fleet_pb2.Up(clock=ask))
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _drain(self) -> None:
