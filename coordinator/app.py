@@ -66,8 +66,8 @@ from coordinator.whereabouts import Whereabouts
 DRAIN_S_MAX: Final = 5.0
 """How long sessions may take to be told what they are owed; systemd waits much longer."""
 
-SILENCE_LOOK_S: Final = 1.0
-"""How often sessions are looked at for silence."""
+LOOK_S: Final = 1.0
+"""How often sessions are looked at for silence, and the store for a commit that does not end."""
 
 
 def wall_us() -> int:
@@ -109,7 +109,7 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
         start(runtime.configs.watch())
         start(runtime.networks.watch())
         start(fleet.whereabouts.watch())
-        start(_watch_silence(fleet.door))
+        start(_watch(fleet.door, runtime.store))
         start(look_after_strangers(fleet.porter, every_s=launch.patience.look_ms / 1000))
         start(fleet.plans.record())
         start(fleet.plans.watch(fleet.door.push_plans))
@@ -336,10 +336,11 @@ async def _drain(fleet: _Fleet) -> None:
             await fleet.door.wait_empty()
 
 
-async def _watch_silence(door: FleetDoor) -> None:
+async def _watch(door: FleetDoor, store: Store) -> None:
     while True:
-        await asyncio.sleep(SILENCE_LOOK_S)
+        await asyncio.sleep(LOOK_S)
         door.end_silent()
+        store.look_for_stall()
 
 
 @asynccontextmanager

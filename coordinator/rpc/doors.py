@@ -74,6 +74,7 @@ def fleet_options(patience: Patience) -> Options:
         # keepalive_timeout_ms alone detects nothing in 1.85
         ("grpc.http2.ping_timeout_ms", 20_000),
         ("grpc.max_allowed_incoming_connections", 8000),  # guards file descriptors
+        ("grpc.tsi.max_frame_size", 4096),  # a buffer of 16 KiB per connection else; we say little
     )
 
 

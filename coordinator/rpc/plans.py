@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol
 
 import structlog
@@ -28,6 +29,9 @@ from proto.model import Kind, Plan
 
 RETRY_S = 2.0
 """Between two tries to record while the store is in trouble."""
+
+RECORDED_AT_ONCE: Final = 500
+"""Probes whose plans are written in one piece; reports are committed between two pieces."""
 
 ALLOT_AFTER_S: Final = 1.0
 """A fleet that comes back at once is looked at once, not a thousand times."""
@@ -223,13 +227,17 @@ class Plans:
     async def flush(self) -> None:
         """Write down what was noted since; what the store does not take is kept and tried again."""
         pending, self._pending = self._pending, {}
-        if not pending:
-            return
-
-        try:
-            await self._store.run_in_store(partial(record_following, changes=pending))
-        except Exception as error:  # noqa: BLE001 whatever ails the store, the server goes on
-            self._log.warning("who follows which plan is not written yet", error=str(error)[:300])
-            self._pending = {**pending, **self._pending}
-            await asyncio.sleep(RETRY_S)
-            self._wake.set()
+        while pending:
+            part = dict(islice(pending.items(), RECORDED_AT_ONCE))
+            try:
+                await self._store.run_in_store(partial(record_following, changes=part))
+            except Exception as error:  # noqa: BLE001 whatever ails the store, the server goes on
+                self._log.warning(
+                    "who follows which plan is not written yet", error=str(error)[:300]
+                )
+                self._pending = {**pending, **self._pending}
+                await asyncio.sleep(RETRY_S)
+                self._wake.set()
+                return
+            for probe_id in part:
+                del pending[probe_id]

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 
 from coordinator.core.planner import Definition, check_ids, define_checks, number_checks
 from coordinator.core.registry import Probe
 from coordinator.core.settings import Config
-from coordinator.store.rows import CheckRow, PlanRow, ProbeRow, insert_rows
+from coordinator.store.rows import CheckRow, ProbeRow, insert_rows
 from coordinator.store.statements import statement
 from proto.model import Plan
 from proto.slots import phase_us
@@ -228,29 +232,49 @@ def abilities(con: duckdb.DuckDBPyConnection) -> dict[str, Ability]:
 def record_following(
     con: duckdb.DuckDBPyConnection, changes: Mapping[str, tuple[Followed | None, int]]
 ) -> None:
-    """By probe: the plan that it follows from a stamp on; None = nothing is due from it any more."""
-    for probe_id, (followed, at_us) in changes.items():
-        end_plans(con, probe_id, until_at_us=at_us)
-        if followed is not None:
-            checks = range(len(followed.plan.checks))
-            insert_rows(con, [_plan_row(probe_id, followed, i, at_us) for i in checks])
+    """By probe: the plan that it follows from a stamp on; None = nothing is due from it any more.
+
+    All probes share two statements: one by one, a fleet's first minute held ingest up for seven seconds.
+    """
+    try:
+        con.register("ended", _ended(changes))
+        con.execute(statement("end_plans")).fetchall()
+        con.register("planned", _planned(changes))
+        con.execute(statement("insert_plans")).fetchall()
+    finally:
+        for name in ("ended", "planned"):
+            with suppress(duckdb.Error):  # an aborted transaction forgets it at its end
+                con.unregister(name)
 
 
-def end_plans(con: duckdb.DuckDBPyConnection, probe_id: str, *, until_at_us: int) -> None:
-    """From now on nothing is due from this probe."""
-    values = {"probe_id": probe_id, "until_at_us": until_at_us}
-    con.execute(statement("end_plans"), values).fetchall()
+def _ended(changes: Mapping[str, tuple[Followed | None, int]]) -> dict[str, npt.NDArray[Any]]:
+    return {
+        "probe_id": np.array(list(changes), dtype=object),
+        "at_us": np.array([at_us for _, at_us in changes.values()], dtype=np.int64),
+    }
 
 
-def _plan_row(probe_id: str, followed: Followed, position: int, from_at_us: int) -> PlanRow:
-    check = followed.plan.checks[position]
-    interval_us = round(check.interval_s * 1_000_000)
-    return PlanRow(
-        probe_id=probe_id,
-        plan_version=followed.plan.version,
-        config_version=followed.config_version,
-        check_no=check.check_no,
-        interval_us=interval_us,
-        phase_us=phase_us(probe_id, check.check_no, interval_us) if interval_us else 0,
-        from_at_us=from_at_us,
-    )
+def _planned(changes: Mapping[str, tuple[Followed | None, int]]) -> dict[str, npt.NDArray[Any]]:
+    """A row per probe and check, a column at a time."""
+    followed = [(name, one, at_us) for name, (one, at_us) in changes.items() if one is not None]
+    counts = [len(one.plan.checks) for _, one, _ in followed]
+    checks = [check for _, one, _ in followed for check in one.plan.checks]
+    owners = [name for name, one, _ in followed for _ in one.plan.checks]
+    intervals_us = [round(check.interval_s * 1_000_000) for check in checks]
+    phases_us = [
+        phase_us(owner, check.check_no, interval_us) if interval_us else 0
+        for owner, check, interval_us in zip(owners, checks, intervals_us, strict=True)
+    ]
+
+    def each(values: Iterable[int]) -> npt.NDArray[np.int64]:
+        return np.repeat(np.array(list(values), dtype=np.int64), counts)
+
+    return {
+        "probe_id": np.array(owners, dtype=object),
+        "plan_version": each(one.plan.version for _, one, _ in followed),
+        "config_version": each(one.config_version for _, one, _ in followed),
+        "check_no": np.array([check.check_no for check in checks], dtype=np.int64),
+        "interval_us": np.array(intervals_us, dtype=np.int64),
+        "phase_us": np.array(phases_us, dtype=np.int64),
+        "at_us": each(at_us for _, _, at_us in followed),
+    }

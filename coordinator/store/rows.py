@@ -142,19 +142,6 @@ class CheckRow:
     config_version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRow:
-    """One check of the plan that a probe follows."""
-
-    probe_id: str
-    plan_version: int
-    config_version: int
-    check_no: int
-    interval_us: int
-    phase_us: int
-    from_at_us: int
-
-
 Row = (
     BatchRow
     | RejectRow
@@ -164,7 +151,6 @@ Row = (
     | CertificateRow
     | ProbeRow
     | CheckRow
-    | PlanRow
 )
 
 _INSERTS: Final[dict[type[Any], str]] = {
@@ -176,7 +162,6 @@ _INSERTS: Final[dict[type[Any], str]] = {
     CertificateRow: "insert_certificates",
     ProbeRow: "insert_probes",
     CheckRow: "insert_checks",
-    PlanRow: "insert_plans",
 }
 
 

@@ -1,32 +1,32 @@
 """The one writer of the store: a thread that commits in groups, and the door to it from asyncio.
 
-A commit costs a disk flush whatever it carries, so reports that arrive within `GROUP_WINDOW_S`
-share one. Nobody waits for it: a probe's spool keeps a report until its acknowledgement, and the
+Nobody waits for a commit: a probe's spool keeps a report until its acknowledgement, and the
 acknowledgement leaves only after COMMIT returned. Everything else that writes (rows beside
 results, cells, verdicts, plans) goes through the same thread, between or within groups, because
 the store takes one writer at a time and a conflict would cost a group of reports.
 
 When the store is in trouble (disk full, a fatal error) nothing is acknowledged: reports are handed
 back as deferred, the connection is opened anew, and the next group tries again. Should the thread
-end all the same, `is_alive` says so and whoever waits for it, or comes later, is told at once.
+end all the same, `is_alive` says so and whoever waits for it, or comes later, is told at once. A
+disk that stands still fails nothing; `trouble` tells of it once a commit has taken too long.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import duckdb
 import structlog
 
 from coordinator.core.intake import allowed_checks
+from coordinator.core.pulse import Work, stall_of
 from coordinator.store.commit import (
     DATA_ERRORS,
     Arrival,
@@ -37,35 +37,18 @@ from coordinator.store.commit import (
     read_known,
     roll_back,
 )
+from coordinator.store.groups import Call, Group, Inbox, Item, SessionEnd, Stop
 from coordinator.store.open import Opened, open_store
 from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.rows import Row
 
 T = TypeVar("T")
 
-GROUP_WINDOW_S: Final = 0.1
-"""Nearly all of the gain of grouping; longer windows only delay acknowledgements."""
-
-GROUP_REPORTS_MAX: Final = 2000
-"""Reports in one transaction: at 200 rows each, half a second of inserting at most."""
-
 TROUBLE_LOOK_S: Final = 1.0
 """How often a store in trouble is tried when no report arrives: probes are being sent away."""
 
 PENDING_ROWS_MAX: Final = 50_000
 """Rows beside results that wait while the store is in trouble; then the oldest are dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    fn: Callable[[duckdb.DuckDBPyConnection], Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _SessionEnd:
-    session: int
 
 
 @dataclass(slots=True)
@@ -83,15 +66,6 @@ class Counts:
     rows: int = 0
     commits: int = 0
     dropped_rows: int = 0
-
-
-@dataclass(slots=True)
-class _Group:
-    arrivals: list[Arrival] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-
-
-_STOP: Final = object()
 
 
 class Store:
@@ -113,19 +87,20 @@ class Store:
         self._free_bytes = free_bytes
         self._faults = faults
         self._monotonic = monotonic
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._inbox = Inbox(monotonic=monotonic)
         self._log = structlog.get_logger("store")
         self._opened: Opened = open_store(path)
         self._known = read_known(self._opened.writer)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._ended = threading.Event()  # the thread takes nothing more
-        self._in_hand: list[Any] = []  # taken from the queue, not yet answered
+        self._work: Work | None = None  # what the thread does at the moment
+        self._stalled = False  # as it was last logged
         self._leftover: list[Row] = []
         self._broken: set[int] = set()  # sessions of which a report was deferred
         self.counts = Counts()
         self.free_mark_bytes = 0
-        self.trouble: str | None = None  # why nothing is taken at the moment
+        self.failure: str | None = None  # why the last group was not taken
 
     # --- from the event loop ------------------------------------------------------------------
 
@@ -136,12 +111,26 @@ class Store:
 
     async def stop(self) -> None:
         """Commit what was submitted, deliver the replies, end the readers, close the file."""
-        self._queue.put(_STOP)
+        self._inbox.put(Stop())
         await asyncio.to_thread(self._thread.join)
         try:
             await asyncio.to_thread(self._opened.close)
         except duckdb.Error as error:  # everything is committed: no reason to end with a failure
             self._log.warning("store left open, the process's end closes it", error=str(error))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing is taken at the moment; None = all is well. Any thread may ask."""
+        return self.failure or stall_of(self._work, now_s=self._monotonic())
+
+    def look_for_stall(self) -> None:
+        """Log once that the store stands still, and once that it goes on: its thread cannot."""
+        stall = stall_of(self._work, now_s=self._monotonic())
+        if stall is not None and not self._stalled:
+            self._log.error("store stands still, nothing is acknowledged", error=stall)
+        elif stall is None and self._stalled:
+            self._log.info("store goes on")
+        self._stalled = stall is not None
 
     def is_alive(self) -> bool:
         """Does the writer thread run? Trouble with the disk is not its death."""
@@ -154,11 +143,11 @@ class Store:
 
     def end_session(self, session: int) -> None:
         """No report of this session will follow."""
-        self._queue.put(_SessionEnd(session))
+        self._inbox.put(SessionEnd(session))
 
     def record(self, row: Row) -> None:
         """Write a row beside results with the next group; lost only if the store stays down."""
-        self._queue.put(row)
+        self._inbox.put(row)
 
     async def run_in_store(self, fn: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run `fn` on the writer's connection in a transaction of its own, between groups.
@@ -171,7 +160,7 @@ class Store:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._put(_Call(fn, loop, future))
+        self._put(Call(fn, loop, future))
         result: T = await future
         return result
 
@@ -207,11 +196,11 @@ class Store:
         if not traces <= known:
             self._known.traces = allowed_checks(sorted(known | traces))
 
-    def _put(self, item: Arrival | _Call) -> None:
+    def _put(self, item: Arrival | Call) -> None:
         """Hand over; whoever sees that the thread has ended answers what it left."""
-        self._queue.put(item)
+        self._inbox.put(item)
         if self._ended.is_set():
-            self._answer_the_rest()
+            self._send_away(self._inbox.left_over())
 
     # --- in the writer thread -----------------------------------------------------------------
 
@@ -219,68 +208,41 @@ class Store:
         try:
             self._serve()
         except BaseException as error:  # noqa: BLE001  # only a fault of this module's own comes so far
-            self.trouble = f"the writer ended: {error!r}"[:300]
+            self.failure = f"the writer ended: {error!r}"[:300]
             self._log.critical("the store's writer ended", error=repr(error), exc_info=error)
         finally:
+            self._work = None
             self._ended.set()
-            for item in self._in_hand:
-                self._send_away(item)
-            self._answer_the_rest()
+            self._send_away(self._inbox.unanswered())
 
-    def _answer_the_rest(self) -> None:
+    def _send_away(self, items: Iterable[Item]) -> None:
         """Nobody may wait for a thread that has ended."""
-        with suppress(queue.Empty):
-            while True:
-                self._send_away(self._queue.get_nowait())
-
-    def _send_away(self, item: object) -> None:
-        if isinstance(item, _Call):
-            error = StoreUnavailableError("the store takes nothing more")
-            self._post(_fail, item.future, error)
-        elif isinstance(item, Arrival):
-            self._post(_deliver, [Decided(item, Fate.DEFERRED, "storage")])
+        for item in items:
+            if isinstance(item, Call):
+                error = StoreUnavailableError("the store takes nothing more")
+                self._post(_fail, item.future, error)
+            elif isinstance(item, Arrival):
+                self._post(_deliver, [Decided(item, Fate.DEFERRED, "storage")])
 
     def _serve(self) -> None:
-        going = True
-        while going:
-            group, after = self._collect()
-            if group.arrivals or group.rows or self.trouble is not None:
+        after: Call | Stop | None = None
+        while not isinstance(after, Stop):
+            wait_s = None if self.failure is None else TROUBLE_LOOK_S
+            group, after = self._inbox.collect(wait_s=wait_s)
+            if group.arrivals or group.rows or self.failure is not None:
+                self._begin("a commit")
                 self._commit(group)
-            if isinstance(after, _Call):
+            self._broken.difference_update(group.ended)
+            if isinstance(after, Call):
+                self._begin("work of the coordinator's own in the store")
                 self._call(after)
-            elif isinstance(after, _SessionEnd):
-                self._broken.discard(after.session)
-            self._in_hand.clear()
-            going = after is not _STOP
+            self._work = None
+            self._inbox.answered()
 
-    def _collect(self) -> tuple[_Group, object]:
-        """Take what arrives within the window; a call or an end closes the group early."""
-        group = _Group()
-        try:
-            item = self._take(None if self.trouble is None else TROUBLE_LOOK_S)
-        except queue.Empty:
-            return group, None  # in trouble, and nobody dares to come: look whether it is over
-        end = self._monotonic() + GROUP_WINDOW_S
-        while not (isinstance(item, _Call | _SessionEnd) or item is _STOP):
-            if isinstance(item, Arrival):
-                group.arrivals.append(item)
-            else:
-                group.rows.append(cast(Row, item))
-            left = end - self._monotonic()
-            if left <= 0 or len(group.arrivals) >= GROUP_REPORTS_MAX:
-                return group, None
-            try:
-                item = self._take(left)
-            except queue.Empty:
-                return group, None
-        return group, item
+    def _begin(self, what: str) -> None:
+        self._work = Work(what, self._monotonic())
 
-    def _take(self, timeout_s: float | None) -> object:
-        item = self._queue.get(timeout=timeout_s)
-        self._in_hand.append(item)
-        return item
-
-    def _commit(self, group: _Group) -> None:
+    def _commit(self, group: Group) -> None:
         rows = self._leftover + group.rows
         self._leftover = []
         broken = [a for a in group.arrivals if a.session in self._broken]
@@ -327,7 +289,7 @@ class Store:
             self.counts.rows += one.arrival.rows if one.fate is Fate.COMMITTED else 0
         self.counts.commits += 1
 
-    def _call(self, call: _Call) -> None:
+    def _call(self, call: Call) -> None:
         con = self._opened.writer
         try:
             con.execute("BEGIN TRANSACTION")
@@ -345,9 +307,9 @@ class Store:
 
     def _in_trouble(self, error: Exception) -> None:
         """Nothing was acknowledged. A fatal error leaves the open file dead: open it anew."""
-        if self.trouble is None:
+        if self.failure is None:
             self._log.error("store in trouble, nothing is acknowledged", error=str(error)[:300])
-        self.trouble = next(iter(str(error).splitlines()), repr(error))[:300]
+        self.failure = next(iter(str(error).splitlines()), repr(error))[:300]
         if isinstance(error, StoreUnavailableError):
             return
         roll_back(self._opened.writer)
@@ -366,9 +328,9 @@ class Store:
             self._log.error("store cannot be opened anew yet", error=str(again)[:300])
 
     def _out_of_trouble(self) -> None:
-        if self.trouble is not None:
+        if self.failure is not None:
             self._log.info("store takes reports again")
-            self.trouble = None
+            self.failure = None
 
     def _post(self, fn: Callable[..., None], *args: Any) -> None:
         assert self._loop is not None

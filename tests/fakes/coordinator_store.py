@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -95,13 +96,18 @@ class Disk:
 
 @asynccontextmanager
 async def a_store(
-    path: Path, *, faults: Faults | None = None, disk: Disk | None = None
+    path: Path,
+    *,
+    faults: Faults | None = None,
+    disk: Disk | None = None,
+    later: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Store]:
-    """A started store that knows CONFIG and PROBES."""
+    """A started store that knows CONFIG and PROBES; `later` seconds are added to its clock."""
     store = Store(
         path / "soundings.duckdb",
         free_bytes=(disk or Disk()).free_bytes,
         faults=faults or Faults(),
+        monotonic=lambda: time.monotonic() + later(),
     )
     store.start()
     try:

@@ -1,3 +1,4 @@
--- What a probe followed until now: on another plan, and on its revocation.
-UPDATE plans SET until_at = make_timestamp($until_at_us)
-WHERE probe_id = $probe_id AND until_at IS NULL
+-- What probes followed until now: on another plan, and on their revocation.
+UPDATE plans SET until_at = make_timestamp(ended.at_us)
+FROM ended
+WHERE plans.probe_id = ended.probe_id AND plans.until_at IS NULL

@@ -120,11 +120,11 @@ def test_metrics_and_health_are_for_machines(tmp_path: Path) -> None:
         assert "soundings_probes_evicted_rows 1200" in text.splitlines()
         assert 'soundings_probes_covered{figure="evicted_rows"} 10' in text.splitlines()
         assert await _json(session, "/healthz") == {"ok": True}
-        store.trouble = "disk full"
+        store.failure = "disk full"
         assert await _json(session, "/healthz", status=503) == {"ok": False, "trouble": "disk full"}
         assert "disk full" in await _text(session, "/")
         assert "soundings_store_trouble 1" in (await _text(session, "/metrics")).splitlines()
-        store.trouble = None
+        store.failure = None
 
     _visit(tmp_path, body, busy=True)
 
