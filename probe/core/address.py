@@ -25,16 +25,23 @@ _REMEMBERED = 32_768
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Where clouds hand credentials to whoever asks. 168.63.129.16 (Azure) sits in public space.
+# Where clouds hand credentials to whoever asks: AWS (and its containers and pods), Google, Azure
+# (168.63.129.16, in public space), Oracle, Alibaba, Tencent, Scaleway, OpenStack.
 METADATA: Final[frozenset[Address]] = frozenset(
     ipaddress.ip_address(text)
     for text in (
         "169.254.169.254",
         "169.254.170.2",
+        "169.254.170.23",
+        "169.254.0.23",
+        "169.254.42.42",
         "100.100.100.200",
         "168.63.129.16",
         "192.0.0.192",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd00:42::42",
+        "fe80::a9fe:a9fe",
         "fd20:ce::254",
     )
 )

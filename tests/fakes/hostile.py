@@ -222,6 +222,10 @@ def _story(place: Path) -> dict[str, Any]:
         for check in checks:
             coordinator.push(fleet_pb2.Down(run=fleet_pb2.Run(check_no=check.check_no)))
         _wait_for_rows(coordinator, len(checks), times=3)
+        beside = hostile_plan.once()
+        asked = Plan(version=1, checks=tuple(beside.values()), issued_at_us=time.time_ns() // 1000)
+        coordinator.push(fleet_pb2.Down(once=coordinator.authority.sign(asked, once=True)))
+        _wait_for_rows(coordinator, len(checks) + len(beside), times=1)
         told = {
             "elapsed_s": time.monotonic() - begun,
             "sockets": _sockets(process.pid),
@@ -252,10 +256,11 @@ def _wait_for_rows(coordinator: Coordinator, checks: int, *, times: int) -> None
 def _rows(coordinator: Coordinator) -> dict[str, list[str]]:
     """How the slots of each way ended."""
     found: dict[str, list[str]] = {}
-    names = [way.name for way in ways()]
+    names = dict(enumerate((way.name for way in ways()), 1))
+    names |= {check.check_no: name for name, check in hostile_plan.once().items()}
     for row in coordinator.seen.rows:
         ended = row.failure or "good" if row.reason is None else row.reason
-        found.setdefault(names[row.check_no - 1], []).append(str(ended))
+        found.setdefault(names[row.check_no], []).append(str(ended))
     return found
 
 

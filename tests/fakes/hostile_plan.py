@@ -23,6 +23,13 @@ CROWDED: Final = "93.184.216.77"
 FINE: Final = "fine: "
 """How the name of a way begins that is no trespass: it shows that the watch sees what goes out."""
 
+ONCE: Final = "once: "
+ONCE_FROM: Final = 10_000
+"""How a way's name and number begin where it is asked for beside the plan."""
+
+ONCE4: Final = ("127.9.9.1", "10.9.9.2", "0.9.9.3", "169.254.9.4", "225.9.9.5")
+ONCE6: Final = ("fd12::9", "::ffff:10.9.9.6", "64:ff9b::a09:907", "2002:a09:908::1", "fe80::9")
+
 FAILING: Final = f"{FINE}a closed port"
 
 INSIDE4: Final = (
@@ -50,6 +57,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "inside.test": ("A 10.0.0.1", "A 127.0.0.1"),
     "metadata.test": ("A 169.254.169.254", "AAAA fd00:ec2::254"),
     "mapped.test": ("AAAA ::ffff:127.0.0.1", "AAAA 64:ff9b::a9fe:a9fe"),
+    "once.test": ("CNAME inside.test", "A 10.9.9.92"),
     "alias.test": ("CNAME inside.test", "A 192.168.1.1"),
     "myself.test": (f"A {OWN}", f"AAAA {OWN6}"),
     "localhost": ("A 127.0.0.1", "AAAA ::1"),
@@ -130,6 +138,25 @@ def checks() -> tuple[Check, ...]:
     )
 
 
+def once() -> dict[str, Check]:
+    """Ways that are asked for beside the plan, to places that it does not name: no rate is used up there."""
+    asked = [
+        *(
+            Way(f"{kind} to {one}", kind, one, {"family": family})
+            for family, inside in ((4, ONCE4), (6, ONCE6))
+            for kind, one in zip(sorted(RUNNERS.keys() - {Kind.DNS}), inside, strict=True)
+        ),
+        Way("pinned", Kind.HTTP, "world.test", {"pinned": "10.9.9.90"}),
+        Way("at a server", Kind.DNS, "world.test", {"server": "10.9.9.91"}),
+        Way("by an alias", Kind.HTTP, "once.test"),
+        Way("by a redirect", Kind.HTTP, "93.184.216.130", {"path": "/to/0", "follow_redirects": 3}),
+    ]
+    return {
+        f"{ONCE}{way.name}": replace(way.check(ONCE_FROM + number), interval_s=0.0)
+        for number, way in enumerate(asked)
+    }
+
+
 def _fine() -> tuple[Way, ...]:
     return (
         Way(f"{FINE}tcp", Kind.TCP, WORLD),
@@ -152,6 +179,8 @@ def _literals() -> tuple[Way, ...]:
             found += [Way(f"http pinned to {address}", Kind.HTTP, "world.test", pinned)]
         if Kind.TRACE in RUNNERS:
             found += [Way(f"trace to {one}", Kind.TRACE, one, given) for one in inside]
+            by_tcp = {**given, "port": 80, "max_hops": 4}
+            found += [Way(f"trace by tcp to {one}", Kind.TRACE, one, by_tcp) for one in inside[::5]]
     found += [Way(f"tls to {one}", Kind.TLS, one) for one in INSIDE4[:4]]
     return tuple(found)
 
@@ -160,6 +189,8 @@ def _named() -> tuple[Way, ...]:
     named = ("inside.test", "metadata.test", "alias.test", "myself.test", *ODD)
     found = [Way(f"tcp to {host!r}", Kind.TCP, host) for host in named]
     found += [Way(f"http to {host!r}", Kind.HTTP, host) for host in named]
+    found += [Way(f"tls to {host!r}", Kind.TLS, host) for host in named[:4]]
+    found += [Way(f"trace to {host!r}", Kind.TRACE, host) for host in named[:4]]
     six = {"family": 6}
     found += [
         Way(f"tcp over IPv6 to {n}", Kind.TCP, n, six) for n in ("mapped.test", "myself.test")

@@ -10,7 +10,17 @@ import pytest
 
 from tests.fakes import hostile
 from tests.fakes.hostile import PER_TARGET
-from tests.fakes.hostile_plan import CROWDED, FAILING, FAILS, FINE, LOCATIONS, WORLD, WORLD6, ways
+from tests.fakes.hostile_plan import (
+    CROWDED,
+    FAILING,
+    FAILS,
+    FINE,
+    LOCATIONS,
+    WORLD,
+    WORLD6,
+    once,
+    ways,
+)
 from tests.fakes.netlab import ROOT, why_not
 
 pytestmark = pytest.mark.lab
@@ -38,7 +48,7 @@ def seen() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "way", [way.name for way in ways() if way.stopped and FINE not in way.name]
+    "way", [*(way.name for way in ways() if way.stopped and FINE not in way.name), *once()]
 )
 def test_no_way_leads_inside(seen: dict[str, Any], way: str) -> None:
     """Whatever the plan writes, the slot ends without a contact, and says so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -225,3 +226,26 @@ async def test_redirect_from_http2_to_plain_http(authority: Authority) -> None:
             check = h2_check(server.port, follow_redirects=1)
             row = (await ask(check, ca_file=str(authority.ca_file))).result
     assert (row.failure, row.http_version, row.body_bytes) == (None, "1.1", 3)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.2", "[::1]", "[::ffff:127.0.0.2]", "[64:ff9b::7f00:2]", "[2002:7f00:2::]", "0.0.0.0"],
+)
+async def test_a_redirect_over_http2_leads_inside_no_more_than_another(
+    authority: Authority, host: str
+) -> None:
+    """The address is judged anew, whatever version of HTTP named it; nothing is contacted."""
+    context = authority.leaf("x.test").context()
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as inside:
+        inside.setblocking(False)
+        where = f"http://{host}:{inside.getsockname()[1]}/"
+        moved = reply(b"", ("location", where), status="302")
+        async with answering_http2(hello() + moved, context=context) as server:
+            check = h2_check(server.port, follow_redirects=2)
+            settings = {"ca_file": str(authority.ca_file), "allow_networks": ("127.0.0.1/32",)}
+            row = (await ask(check, **settings)).result
+        with pytest.raises(BlockingIOError):
+            inside.accept()
+    assert (row.operation, row.failure) == (Operation.REPLY, Failure.HTTP_REDIRECT)
+    assert (row.http_status, row.http_version) == (302, "2")
