@@ -4,7 +4,7 @@ gRPC's core accepts connections, times out those that stay silent, and refuses c
 tells nobody, and its one cap on connections counts all of them together: a single source shuts everybody
 out. What a process may always do is look at its own sockets. A look lists them, takes those of our doors
 over which no call was admitted, shuts down what one source has too many of (gRPC then sees an end of
-file), and counts those that went without a call. One costs some ten milliseconds at 8,000 probes.
+file), and counts those that went without a call. One costs 25 ms at 8,000 connections.
 
 gRPC asks for the server's certificate once for each connection that it accepts; that is counted, too.
 So nobody is missed who came and went between two looks, although only the doors' sum of them is known.

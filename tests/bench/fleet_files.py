@@ -40,6 +40,7 @@ confirm_after_s = []
 [limits]
 queue_mib = 64
 fleet_per_target_per_minute = 1000000  # every probe is to measure every target
+strangers_per_source = 8000  # all of them come from one address, at once
 """
 
 
