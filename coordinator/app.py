@@ -33,8 +33,9 @@ from coordinator.operations import Operations
 from coordinator.ports import PortError
 from coordinator.presence import Presence
 from coordinator.refusals import Refusals
+from coordinator.rotation import Rotation
 from coordinator.rpc.admin import AdminDoor
-from coordinator.rpc.authority import AuthorityError, as_datetime, open_authority
+from coordinator.rpc.authority import as_datetime, open_authority
 from coordinator.rpc.budget import Budget
 from coordinator.rpc.desk import Desk
 from coordinator.rpc.doors import (
@@ -53,6 +54,7 @@ from coordinator.rpc.health import Standing
 from coordinator.rpc.measuring import Measuring
 from coordinator.rpc.plans import Plans
 from coordinator.rpc.porter import Porter
+from coordinator.rpc.requests import AuthorityError
 from coordinator.rpc.tracing import Tracing
 from coordinator.rpc.upkeep import Upkeep
 from coordinator.runtime import Runtime, Service
@@ -110,6 +112,7 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
         start(runtime.networks.watch())
         start(fleet.whereabouts.watch())
         start(_watch(fleet.door, runtime.store))
+        start(fleet.rotation.watch())
         start(look_after_strangers(fleet.porter, every_s=launch.patience.look_ms / 1000))
         start(fleet.plans.record())
         start(fleet.plans.watch(fleet.door.push_plans))
@@ -198,6 +201,7 @@ class _Fleet:
     plans: Plans
     whereabouts: Whereabouts
     porter: Porter
+    rotation: Rotation
     servers: tuple[Server, ...]
 
 
@@ -233,12 +237,7 @@ async def _open_doors(
         desk, door, candidate=census.candidate, config=lambda: runtime.configs.config
     )
     door.saw_failure_runs = tracing.saw_failure_runs
-    identity = ServerIdentity(
-        authority,
-        server_names(configs.config),
-        now=lambda: as_datetime(runtime.wall()),
-        knock=guard.porter.knock,
-    )
+    identity, rotation = _identify(runtime, guard, door)
     configs.listen(plans.renew)
     configs.listen(lambda _: door.push_plans())
     configs.listen(lambda catalogue: identity.rename(server_names(catalogue.config)))
@@ -249,7 +248,9 @@ async def _open_doors(
         serve_fleet(door, standing, launch.patience),
         serve_enrolment(_enrolment(runtime, plans, guard), standing, launch.patience),
         serve_admin(
-            AdminDoor(_operations(runtime, door, plans), tracing, measuring, _upkeep(runtime)),
+            AdminDoor(
+                _operations(runtime, door, plans), tracing, measuring, _upkeep(runtime), rotation
+            ),
             standing,
         ),
     )
@@ -257,7 +258,25 @@ async def _open_doors(
     stack.push_async_callback(stop_all, servers, grace_s=0.5)
     for server in servers:
         await server.start()
-    return _Fleet(door, plans, whereabouts, guard.porter, servers)
+    return _Fleet(door, plans, whereabouts, guard.porter, rotation, servers)
+
+
+def _identify(runtime: Runtime, guard: Guard, door: FleetDoor) -> tuple[ServerIdentity, Rotation]:
+    """Who the coordinator is to probes, and how that changes."""
+    identity = ServerIdentity(
+        runtime.authority,
+        server_names(runtime.configs.config),
+        now=lambda: as_datetime(runtime.wall()),
+        knock=guard.porter.knock,
+    )
+    rotation = Rotation(
+        runtime.authority,
+        runtime.registry,
+        wall=runtime.wall,
+        changed=identity.renew,
+        cut=partial(door.cut, reason="the CA of this probe's certificate was retired"),
+    )
+    return identity, rotation
 
 
 def _locate(runtime: Runtime, plans: Plans) -> Whereabouts:
@@ -309,7 +328,7 @@ def _operations(runtime: Runtime, door: FleetDoor, plans: Plans) -> Operations:
 
     return Operations(
         runtime.registry,
-        ca_key_sha256=runtime.authority.key_sha256,
+        ca_key_sha256=lambda: runtime.authority.key_sha256,
         seen=lambda: runtime.presence.seen,
         changed=changed,
     )

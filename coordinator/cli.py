@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,6 +19,8 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from coordinator.app import Launch, coordinator, wall_us
+from coordinator.asking_cli import either
+from coordinator.ca_cli import add_ca_commands
 from coordinator.config_cli import add_config_commands
 from coordinator.configs import load_config
 from coordinator.core.advice import advice
@@ -27,7 +29,6 @@ from coordinator.core.registry import Vantage
 from coordinator.core.roster import HEAD, full, line
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.networks import network_files, read_files
-from coordinator.offline import Offline
 from coordinator.parsing import DEFAULT_CONFIG, add_command, add_data, described, key_value
 from coordinator.rpc.operator import NotRunningError, Operator
 from coordinator.services import SERVICES
@@ -139,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     trace.set_defaults(act=_trace)
     add_config_commands(commands)
     add_store_commands(commands)
+    add_ca_commands(commands)
     return parser
 
 
@@ -262,7 +264,7 @@ def _create_token(args: argparse.Namespace) -> int:
     vantage = Vantage(
         asn=args.asn, country=args.country, provider=args.provider, labels=dict(args.label)
     )
-    made = _either(
+    made = either(
         args.data, lambda door: door.create_token(name=args.name, vantage=vantage, ttl_s=args.ttl)
     )
     if args.json:
@@ -275,7 +277,7 @@ def _create_token(args: argparse.Namespace) -> int:
 
 
 def _list_probes(args: argparse.Namespace) -> int:
-    probes = _either(args.data, lambda door: door.list_probes())
+    probes = either(args.data, lambda door: door.list_probes())
     if args.json:
         print(json.dumps(probes))
         return Exit.GOOD
@@ -286,7 +288,7 @@ def _list_probes(args: argparse.Namespace) -> int:
 
 
 def _show_probe(args: argparse.Namespace) -> int:
-    probes = _either(args.data, lambda door: door.list_probes())
+    probes = either(args.data, lambda door: door.list_probes())
     found = [probe for probe in probes if args.probe in {probe["probe_id"], probe["name"]}]
     if not found:
         raise CoordinatorError(
@@ -299,13 +301,13 @@ def _show_probe(args: argparse.Namespace) -> int:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    print(_either(args.data, lambda door: door.revoke(args.probe_id, by=_user())))
+    print(either(args.data, lambda door: door.revoke(args.probe_id, by=_user())))
     return Exit.GOOD
 
 
 def _quarantine(args: argparse.Namespace) -> int:
     print(
-        _either(
+        either(
             args.data,
             lambda door: door.quarantine(
                 args.probe_id, lift=args.lift, reason=args.reason, by=_user()
@@ -336,27 +338,3 @@ def _trace(args: argparse.Namespace) -> int:
             code=Exit.USAGE,
         ) from error
     return Exit.GOOD
-
-
-def _say_when_new(data: Path) -> None:
-    """A mistyped --data would make a fresh authority, whose tokens no coordinator knows."""
-    if not (data / "registry.duckdb").exists():
-        print(
-            f"soundings coordinator: {data} was never used by a coordinator and is made now; "
-            "tokens work only with the coordinator that is run with this --data",
-            file=sys.stderr,
-        )
-
-
-def _either(data: Path, ask: Callable[[Any], Awaitable[T]]) -> T:
-    """Ask the running coordinator; with none running, the files themselves."""
-
-    async def both() -> T:
-        try:
-            return await ask(Operator(data / "admin.sock"))
-        except NotRunningError:
-            _say_when_new(data)
-            with Offline.open(data, wall=wall_us) as offline:
-                return await ask(offline)
-
-    return asyncio.run(both())

@@ -11,8 +11,15 @@ from coordinator.core.registry import Vantage
 from coordinator.datadir import hold
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.operations import Operations
-from coordinator.rpc.admin import facts_from_wire, facts_to_wire
-from coordinator.rpc.authority import AuthorityError, as_datetime, open_authority
+from coordinator.rotation import Rotation
+from coordinator.rpc.admin import (
+    facts_from_wire,
+    facts_to_wire,
+    state_from_wire,
+    state_to_wire,
+)
+from coordinator.rpc.authority import as_datetime, open_authority
+from coordinator.rpc.requests import AuthorityError
 from coordinator.store.open import StoreOpenError
 from coordinator.store.registry import Registry, RegistryError
 
@@ -20,8 +27,9 @@ from coordinator.store.registry import Registry, RegistryError
 class Offline:
     """Answers as `coordinator.rpc.operator.Operator` does."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, rotation: Rotation) -> None:
         self._operations = operations
+        self._rotation = rotation
 
     @staticmethod
     @contextmanager
@@ -37,8 +45,11 @@ class Offline:
             except (AuthorityError, StoreOpenError, OSError) as error:
                 raise CoordinatorError(str(error), code=Exit.DATA_UNUSABLE) from error
             try:
-                yield Offline(Operations(registry, ca_key_sha256=authority.key_sha256))
-            except RegistryError as error:
+                yield Offline(
+                    Operations(registry, ca_key_sha256=lambda: authority.key_sha256),
+                    Rotation(authority, registry, wall=wall),
+                )
+            except (RegistryError, AuthorityError) as error:
                 raise CoordinatorError(str(error), code=Exit.USAGE) from error
             finally:
                 registry.close()
@@ -61,3 +72,15 @@ class Offline:
     async def quarantine(self, probe_id: str, *, lift: bool, reason: str, by: str = "") -> str:
         """What was done, in a sentence."""
         return await self._operations.quarantine(probe_id, lift=lift, reason=reason, by=by)
+
+    async def rotate_authority(self) -> dict[str, Any]:
+        """How it stands then."""
+        return state_from_wire(state_to_wire(await self._rotation.rotate()))
+
+    async def retire_authority(self, *, force: bool) -> dict[str, Any]:
+        """How it stands then."""
+        return state_from_wire(state_to_wire(await self._rotation.retire(force=force)))
+
+    async def show_authority(self) -> dict[str, Any]:
+        """How a change of CA stands."""
+        return state_from_wire(state_to_wire(self._rotation.standing()))

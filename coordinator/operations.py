@@ -41,7 +41,7 @@ class Operations:
         self,
         registry: Registry,
         *,
-        ca_key_sha256: bytes,
+        ca_key_sha256: Callable[[], bytes],
         seen: Callable[[], Mapping[str, Seen]] = dict,
         changed: Callable[[Probe], Awaitable[None]] = _nothing_to_do,
     ) -> None:
@@ -61,7 +61,7 @@ class Operations:
             name=name,
             vantage=vantage,
             ttl_s=ttl_s,
-            ca_key_sha256=self._ca_key_sha256,
+            ca_key_sha256=self._ca_key_sha256(),
         )
 
     async def list_probes(self) -> list[ProbeFacts]:

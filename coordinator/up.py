@@ -121,7 +121,7 @@ def _greet(wishes: Wishes, runtime: Runtime, config_file: Path, say: Say) -> Non
 async def _enrol(wishes: Wishes, runtime: Runtime) -> None:
     if (wishes.probe_state / "certificate.pem").exists():
         return
-    operations = Operations(runtime.registry, ca_key_sha256=runtime.authority.key_sha256)
+    operations = Operations(runtime.registry, ca_key_sha256=lambda: runtime.authority.key_sha256)
     text, _ = await operations.create_token(name="", vantage=wishes.vantage, ttl_s=TOKEN_TTL_S)
     door = reachable(runtime.addresses["enrol"])
     child = await asyncio.create_subprocess_exec(

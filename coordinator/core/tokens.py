@@ -40,6 +40,7 @@ class Token:
     secret_sha256: bytes
     name: str
     vantage: Vantage
+    created_at_us: int
     expires_at_us: int
     used_by: bytes | None = None
 

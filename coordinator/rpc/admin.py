@@ -14,7 +14,9 @@ from coordinator.core.networks import Place
 from coordinator.core.oneoff import Request, RequestRefusedError
 from coordinator.core.registry import FIGURES, Seen, Vantage
 from coordinator.operations import Operations, ProbeFacts
+from coordinator.rotation import Rotation, Standing
 from coordinator.rpc.measuring import Measuring
+from coordinator.rpc.requests import AuthorityError
 from coordinator.rpc.tracing import TraceRefusedError, Tracing
 from coordinator.rpc.upkeep import HeldError, Upkeep
 from coordinator.store.readers import StoreUnavailableError
@@ -27,12 +29,18 @@ class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
     """The servicer of the unix socket."""
 
     def __init__(
-        self, operations: Operations, tracing: Tracing, measuring: Measuring, upkeep: Upkeep
+        self,
+        operations: Operations,
+        tracing: Tracing,
+        measuring: Measuring,
+        upkeep: Upkeep,
+        rotation: Rotation,
     ) -> None:
         self._operations = operations
         self._tracing = tracing
         self._measuring = measuring
         self._upkeep = upkeep
+        self._rotation = rotation
 
     async def CreateToken(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.CreateTokenRequest, context: Any
@@ -143,6 +151,57 @@ class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
         except StoreUnavailableError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
             raise
+
+    async def RotateAuthority(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.RotateAuthorityRequest, context: Any
+    ) -> admin_pb2.RotateAuthorityResponse:
+        """A new CA beside the old one."""
+        del request
+        try:
+            state = await self._rotation.rotate()
+        except (AuthorityError, OSError) as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        return admin_pb2.RotateAuthorityResponse(state=state_to_wire(state))
+
+    async def RetireAuthority(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.RetireAuthorityRequest, context: Any
+    ) -> admin_pb2.RetireAuthorityResponse:
+        """The end of the old CA."""
+        try:
+            state = await self._rotation.retire(force=request.force)
+        except (AuthorityError, OSError) as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        return admin_pb2.RetireAuthorityResponse(state=state_to_wire(state))
+
+    async def ShowAuthority(  # noqa: N802  # the name of the call on the wire
+        self, request: admin_pb2.ShowAuthorityRequest, context: Any
+    ) -> admin_pb2.ShowAuthorityResponse:
+        """How a change of CA stands."""
+        del request, context
+        return admin_pb2.ShowAuthorityResponse(state=state_to_wire(self._rotation.standing()))
+
+
+def state_to_wire(standing: Standing) -> admin_pb2.AuthorityState:
+    """How a change of CA stands."""
+    return admin_pb2.AuthorityState(
+        key_sha256=standing.key_sha256,
+        began_at_us=standing.began_at_us,
+        previous_key_sha256=standing.previous_key_sha256,
+        behind=[probe.name for probe in standing.behind],
+        open_tokens=standing.open_tokens,
+    )
+
+
+def state_from_wire(state: admin_pb2.AuthorityState) -> dict[str, Any]:
+    """The same as the command prints it; None = no change is under way."""
+    previous = state.previous_key_sha256.hex() if state.HasField("previous_key_sha256") else None
+    return {
+        "key_sha256": state.key_sha256.hex(),
+        "began_at_us": state.began_at_us,
+        "previous_key_sha256": previous,
+        "behind": list(state.behind),
+        "open_tokens": state.open_tokens,
+    }
 
 
 def vantage_from_wire(message: admin_pb2.Vantage) -> Vantage:

@@ -1,8 +1,13 @@
-"""The coordinator's own certificate authority, in `DIR/ca/`: one P-256 key, nothing leaves it.
+"""The coordinator's own certificate authority, in `DIR/ca/`: one P-256 key, or two while it changes.
 
 Probes trust nothing else: the enrolment token pins this key, server certificates chain to it, plans
 are signed by it. Certificates are back-dated two days, for VPS clocks, and short-lived, for
 revocation does not depend on lists: the coordinator asks its registry at every session.
+
+A change of CA cuts nobody off. The old key signs the certificate of the new one, so whoever trusts the
+old follows: the server's chain leads through the new to the old. Everything new is signed by the new. A
+probe learns of it with its next renewal; until it shows a certificate of the new one, its plans are
+signed by the old. The old one is kept in `previous.pem`, and its key ends with that file.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import hashlib
 import ipaddress
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -22,8 +28,9 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from coordinator.copying import sync_directory
 from coordinator.core.registry import SPIFFE_PREFIX
-from proto.model import SoundingsError
+from coordinator.rpc.requests import AuthorityError, key_of, spiffe_id
 
 SERVER_NAME: Final = "soundings-coordinator"
 """The name that every server certificate carries and every probe asks for, whatever the address."""
@@ -37,28 +44,111 @@ PROBE_LIFE: Final = timedelta(days=14)
 RECOVERY_LIFE: Final = timedelta(days=30)
 """After expiry a probe may still prove its old key; longer away, it needs a new token."""
 
+PREVIOUS: Final = "previous.pem"
+"""Key and certificate of the CA that is being replaced."""
+
 RECOVERY_MESSAGE: Final = b"soundings-recover"
 
 
-class AuthorityError(SoundingsError):
-    """A certificate request or an old certificate that is not good enough, and why."""
+@dataclass(frozen=True, slots=True)
+class CA:
+    """A key that signs, and its certificate."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(ser.Encoding.PEM)
+
+    @property
+    def key_sha256(self) -> bytes:
+        """What a token pins, in its first 20 bytes."""
+        return key_sha256(self.certificate)
+
+    def issued(self, certificate: x509.Certificate) -> bool:
+        """Did this key sign it?"""
+        try:
+            certificate.verify_directly_issued_by(self.certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
 
 
 class Authority:
-    """Signs certificates and plans. `wall` gives microseconds since 1970 UTC."""
+    """Signs certificates and plans, as one CA or as the new one of two."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-        self._key = key
-        self.certificate = certificate
-        self.certificate_pem = certificate.public_bytes(ser.Encoding.PEM)
-        self.key_sha256 = key_sha256(certificate)
+    def __init__(self, directory: Path, current: CA, previous: CA | None) -> None:
+        self._directory = directory
+        self._current = current
+        self.previous = previous
 
-    def sign(self, data: bytes) -> bytes:
-        """ECDSA P-256 with SHA-256 over exactly these bytes."""
-        return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+    @property
+    def certificate(self) -> x509.Certificate:
+        """Of the CA that signs what is new."""
+        return self._current.certificate
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The same as PEM."""
+        return self._current.pem
+
+    @property
+    def key_sha256(self) -> bytes:
+        """Of its key: what new tokens pin."""
+        return self._current.key_sha256
+
+    @property
+    def trusted_pem(self) -> bytes:
+        """Every CA whose certificates get in."""
+        return self._current.pem + (self.previous.pem if self.previous else b"")
+
+    @property
+    def began_at(self) -> datetime:
+        """When the CA that signs what is new was made."""
+        return self.certificate.not_valid_before_utc + BACKDATED
+
+    def bundle(self, *, is_old: bool) -> bytes:
+        """What a probe is told to trust. One that trusts the old CA (`is_old`) gets both, so that the new
+        one's claim is there to see; one that pinned the new has no use for the old.
+        """
+        return self.trusted_pem if is_old else self._current.pem
+
+    def is_old(self, certificate: x509.Certificate) -> bool:
+        """Is this certificate, which is one of ours, of the CA that is being replaced?"""
+        return self.previous is not None and self.previous.issued(certificate)
+
+    def rotate(self, *, now: datetime) -> None:
+        """Make a new CA, and keep the old one beside it. Streams and certificates stay good.
+
+        Raises AuthorityError when a change is under way.
+        """
+        if self.previous is not None:
+            raise AuthorityError(
+                "a change of CA is under way; end it first with `soundings coordinator ca retire`"
+            )
+        old, key = self._current, ec.generate_private_key(ec.SECP256R1())
+        new = CA(key, _certified(key, by=old, now=now))
+        # Whatever is written when a crash falls, open_authority finishes it.
+        write_private(self._directory / PREVIOUS, _key_pem(old.key) + old.pem)
+        write_private(self._directory / "key.pem", _key_pem(key))
+        write_private(self._directory / "certificate.pem", new.pem)
+        self._current, self.previous = new, old
+
+    def retire(self) -> None:
+        """End the old CA: its certificates get nobody in any more, and its key is removed."""
+        (self._directory / PREVIOUS).unlink(missing_ok=True)
+        sync_directory(self._directory)
+        self.previous = None
+
+    def sign(self, data: bytes, *, is_old: bool = False) -> bytes:
+        """ECDSA P-256 with SHA-256 over exactly these bytes; by the old CA for who knows no other."""
+        signer = self.previous if is_old and self.previous is not None else self._current
+        return signer.key.sign(data, ec.ECDSA(hashes.SHA256()))
 
     def issue_server(self, names: Iterable[str], *, now: datetime) -> tuple[bytes, bytes]:
-        """A fresh key and a chain (leaf, CA) as PEM; the CA is in it so that a pin can be checked."""
+        """A fresh key and a chain as PEM: leaf and every CA, so that any token's pin can be checked."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self._issue(
             key.public_key(),
@@ -68,11 +158,11 @@ class Authority:
             until=now + SERVER_LIFE,
             now=now,
         )
-        return _key_pem(key), leaf.public_bytes(ser.Encoding.PEM) + self.certificate_pem
+        return _key_pem(key), leaf.public_bytes(ser.Encoding.PEM) + self.trusted_pem
 
     def check_csr(self, csr_der: bytes) -> None:
         """Raises AuthorityError when a certificate cannot be made of this CSR."""
-        _key_of(csr_der)
+        key_of(csr_der)
 
     def issue_probe(self, csr_der: bytes, probe_id: str, *, now: datetime) -> x509.Certificate:
         """A certificate for the key of a CSR; every name in it comes from here.
@@ -80,7 +170,7 @@ class Authority:
         Raises AuthorityError when the CSR is no good.
         """
         return self._issue(
-            _key_of(csr_der),
+            key_of(csr_der),
             f"probe {probe_id}",
             [x509.UniformResourceIdentifier(SPIFFE_PREFIX + probe_id)],
             usage=ExtendedKeyUsageOID.CLIENT_AUTH,
@@ -96,14 +186,17 @@ class Authority:
         sent_at_us: int,
         signature: bytes,
         now: datetime,
-    ) -> str:
-        """The probe that proves the key of its old certificate, not longer ago than RECOVERY_LIFE.
+    ) -> tuple[str, bool]:
+        """The probe that proves the key of its old certificate, not longer ago than RECOVERY_LIFE, and
+        whether that certificate is of the old CA.
 
         Raises AuthorityError when it proves nothing.
         """
         try:
             old = x509.load_der_x509_certificate(certificate_der)
-            old.verify_directly_issued_by(self.certificate)
+            is_old = self.is_old(old)
+            if not is_old:
+                old.verify_directly_issued_by(self.certificate)
             key = old.public_key()
             if not isinstance(key, ec.EllipticCurvePublicKey):
                 raise AuthorityError("the old certificate's key is of another kind")
@@ -117,7 +210,7 @@ class Authority:
             raise AuthorityError(
                 f"it expired more than {RECOVERY_LIFE.days} days ago; use a new token"
             )
-        return _spiffe_id(old)
+        return spiffe_id(old), is_old
 
     def _issue(
         self,
@@ -129,7 +222,9 @@ class Authority:
         until: datetime,
         now: datetime,
     ) -> x509.Certificate:
-        authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+            self._current.key.public_key()
+        )
         return (
             x509.CertificateBuilder()
             .subject_name(_common_name(common_name))
@@ -142,7 +237,7 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(authority_key, critical=False)
-            .sign(self._key, hashes.SHA256())
+            .sign(self._current.key, hashes.SHA256())
         )
 
 
@@ -158,11 +253,14 @@ def open_authority(directory: Path, *, now: datetime) -> Authority:
         if not key_file.exists() and not certificate_file.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(key_file, _key_pem(ec.generate_private_key(ec.SECP256R1())))
-        key = ser.load_pem_private_key(key_file.read_bytes(), password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise AuthorityError(f"{key_file} is not the key of a soundings CA")
-        if not certificate_file.exists():
-            made = _self_signed(key, now=now)
+        key, previous = _read_key(key_file), _read_previous(directory / PREVIOUS)
+        if previous is not None and previous.key.public_key() == key.public_key():
+            previous = None  # a change that got no further than this copy
+            (directory / PREVIOUS).unlink()
+        if not certificate_file.exists() or (
+            previous is not None and certificate_file.read_bytes() == previous.pem
+        ):
+            made = _certified(key, by=previous, now=now)
             write_private(certificate_file, made.public_bytes(ser.Encoding.PEM))
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
     except (OSError, ValueError) as error:
@@ -172,24 +270,51 @@ def open_authority(directory: Path, *, now: datetime) -> Authority:
         ) from error
     if key.public_key() != certificate.public_key():
         raise AuthorityError(f"{key_file} is not the key of {certificate_file}")
-    return Authority(key, certificate)
+    return Authority(directory, CA(key, certificate), previous)
 
 
-def _self_signed(key: ec.EllipticCurvePrivateKey, *, now: datetime) -> x509.Certificate:
-    name = _common_name("soundings coordinator CA")
+def _read_key(file: Path) -> ec.EllipticCurvePrivateKey:
+    key = ser.load_pem_private_key(file.read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise AuthorityError(f"{file} is not the key of a soundings CA")
+    return key
+
+
+def _read_previous(file: Path) -> CA | None:
+    if not file.exists():
+        return None
+    return CA(_read_key(file), x509.load_pem_x509_certificate(file.read_bytes()))
+
+
+def _certified(
+    key: ec.EllipticCurvePrivateKey, *, by: CA | None, now: datetime
+) -> x509.Certificate:
+    """A CA's certificate, by the CA before it or by itself. No path length: the next one is below it."""
+    name = _ca_name(key)
+    signer, issuer = (key, name) if by is None else (by.key, by.certificate.subject)
+    signer_key = signer.public_key()
     return (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + CA_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_CA_USAGE, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key), critical=False
+        )
+        .sign(signer, hashes.SHA256())
     )
+
+
+def _ca_name(key: ec.EllipticCurvePrivateKey) -> x509.Name:
+    """The same for a key whenever its certificate is made anew, and another for every key."""
+    found = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
+    return _common_name(f"soundings coordinator CA {found[:8]}")
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -202,6 +327,7 @@ def write_private(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync_directory(path.parent)
 
 
 def key_sha256(certificate: x509.Certificate) -> bytes:
@@ -217,6 +343,11 @@ def as_datetime(stamp_us: int) -> datetime:
     return datetime.fromtimestamp(stamp_us / 1_000_000, tz=UTC)
 
 
+def ca_us(authority: Authority) -> int:
+    """From when on whatever is made is of the newest CA: certificates count whole seconds."""
+    return (round(authority.began_at.timestamp()) + 1) * 1_000_000
+
+
 _CA_USAGE: Final = x509.KeyUsage(
     digital_signature=True,  # plans are signed with it
     content_commitment=False,
@@ -228,31 +359,6 @@ _CA_USAGE: Final = x509.KeyUsage(
     encipher_only=False,
     decipher_only=False,
 )
-
-
-def _key_of(csr_der: bytes) -> ec.EllipticCurvePublicKey:
-    try:
-        csr = x509.load_der_x509_csr(csr_der)
-        valid = csr.is_signature_valid
-        key = csr.public_key()
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise AuthorityError("the CSR does not parse") from error
-    if not valid:
-        raise AuthorityError("the CSR is not signed by its own key")
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise AuthorityError("the CSR's key is not P-256")
-    return key
-
-
-def _spiffe_id(certificate: x509.Certificate) -> str:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound) as error:
-        raise AuthorityError("the old certificate names no probe") from error
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if len(uris) != 1 or not uris[0].startswith(SPIFFE_PREFIX):
-        raise AuthorityError("the old certificate names no probe")
-    return uris[0].removeprefix(SPIFFE_PREFIX)
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -151,10 +151,14 @@ class ServerIdentity:
         self._current = self._make()
         self._taken.clear()
 
+    def renew(self) -> None:
+        """Another certificate from now on, for the same names: the CA changed."""
+        self.rename(self._names)
+
     def _make(self) -> grpc.ServerCertificateConfiguration:
         key, chain = self._authority.issue_server(self._names, now=self._now())
         return grpc.ssl_server_certificate_configuration(
-            [(key, chain)], root_certificates=self._authority.certificate_pem
+            [(key, chain)], root_certificates=self._authority.trusted_pem
         )
 
 

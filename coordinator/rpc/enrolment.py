@@ -14,8 +14,9 @@ from coordinator.core.allowance import Allowance, Rate
 from coordinator.core.doorway import Refusal, peer_of, source_of
 from coordinator.core.registry import Probe, refuse_probe
 from coordinator.core.tokens import Refused
-from coordinator.rpc.authority import Authority, AuthorityError, as_datetime
+from coordinator.rpc.authority import Authority, as_datetime
 from coordinator.rpc.guard import PAUSE_S, RETRY_AFTER_MS, Guard
+from coordinator.rpc.requests import AuthorityError
 from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.registry import Registry
 from proto.gen import enrolment_pb2, enrolment_pb2_grpc
@@ -102,7 +103,7 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
         return enrolment_pb2.EnrolResponse(
             probe_id=answer.probe_id,
             certificate_pem=self._certificate(answer.probe_id, request.csr_der),
-            ca_pem=self._authority.certificate_pem,
+            ca_pem=self._authority.bundle(is_old=False),
             fleet_endpoints=self._fleet_endpoints(),
             sent_at_us=self._wall(),
         )
@@ -114,7 +115,7 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
         await self._slow_guessing(context)
         try:
             self._check_csr(request.csr_der)
-            probe_id = self._authority.probe_of_expired(
+            probe_id, is_old = self._authority.probe_of_expired(
                 request.expired_certificate_der,
                 csr_der=request.csr_der,
                 sent_at_us=request.sent_at_us,
@@ -129,7 +130,7 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
         self._guard.porter.admit(DOOR, context.peer())
         return enrolment_pb2.RecoverResponse(
             certificate_pem=self._certificate(probe_id, request.csr_der),
-            ca_pem=self._authority.certificate_pem,
+            ca_pem=self._authority.bundle(is_old=is_old),
         )
 
     def _check_csr(self, csr_der: bytes) -> None:

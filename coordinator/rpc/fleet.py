@@ -23,10 +23,11 @@ from coordinator.core.doorway import Refusal, peer_of, source_of
 from coordinator.core.networks import address_of
 from coordinator.core.registry import Probe, is_silent, probe_id_of, refuse_probe
 from coordinator.core.settings import Limits
-from coordinator.rpc.authority import Authority, AuthorityError, as_datetime
+from coordinator.rpc.authority import Authority, as_datetime, ca_us
 from coordinator.rpc.desk import Desk
 from coordinator.rpc.guard import PAUSE_S, RETRY_AFTER_MS
 from coordinator.rpc.outbox import Ending
+from coordinator.rpc.requests import AuthorityError
 from coordinator.rpc.session import SILENT, ProbeSession
 from coordinator.store.registry import Registry
 from coordinator.store.rows import SessionRow
@@ -76,6 +77,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
         probe = await self._admit(context)
         session = ProbeSession(self._desk, probe, self._limits(), number=next(self._numbers))
         session.address = address_of(context.peer())
+        session.is_old = await self._note_certificate(context, probe)
         session.saw_failure_runs = self.saw_failure_runs
         self._take_over(session)
         loop = asyncio.get_running_loop()
@@ -102,6 +104,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
     async def Renew(self, request: fleet_pb2.RenewRequest, context: Any) -> fleet_pb2.RenewResponse:  # noqa: N802
         """A new certificate for the same identity."""
         probe = await self._admit(context)
+        is_old = await self._note_certificate(context, probe)
         try:
             certificate = self._authority.issue_probe(
                 request.csr_der, probe.probe_id, now=self._now()
@@ -111,7 +114,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
         self._log.info("certificate renewed", probe_id=probe.probe_id)
         return fleet_pb2.RenewResponse(
             certificate_pem=certificate.public_bytes(Encoding.PEM),
-            ca_pem=self._authority.certificate_pem,
+            ca_pem=self._authority.bundle(is_old=is_old),
         )
 
     # --- from the rest of the coordinator -----------------------------------------------------
@@ -129,6 +132,11 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
     def ask_run(self, probe_id: str, check_no: int) -> None:
         """Have a probe run a check of its plan once, now, if it is connected."""
         self.send(probe_id, fleet_pb2.Down(run=fleet_pb2.Run(check_no=check_no)))
+
+    def is_old(self, probe_id: str) -> bool:
+        """Does this probe's session rest on a certificate of the CA that is being replaced?"""
+        session = self._live.get(probe_id)
+        return session is not None and session.is_old
 
     def send(self, probe_id: str, message: fleet_pb2.Down) -> None:
         """Tell a probe something, if it is connected."""
@@ -214,6 +222,16 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
             await _abort(context, grpc.StatusCode.PERMISSION_DENIED, reason or "")
         return probe
 
+    async def _note_certificate(self, context: Any, probe: Probe) -> bool:
+        """Whether its certificate is of the old CA; that it is of the new one is put down."""
+        certificate = _certificate_of(context)
+        if certificate is None or self._authority.is_old(certificate):
+            return certificate is not None
+        if self._authority.previous is not None:
+            us = ca_us(self._authority)
+            await asyncio.to_thread(self._registry.note_shown, probe.probe_id, ca_us=us)
+        return False
+
     def _take_over(self, session: ProbeSession) -> None:
         """The newest session of a probe is the one: an older one is a ruin, or a second copy."""
         before = self._live.get(session.probe.probe_id)
@@ -256,8 +274,14 @@ async def _abort(context: Any, code: grpc.StatusCode, details: str) -> NoReturn:
 
 def _life_s(context: Any, now: datetime) -> float:
     """How long the peer's certificate is still good for."""
+    certificate = _certificate_of(context)
+    if certificate is None:
+        return 0.0
+    return max(0.0, (certificate.not_valid_after_utc - now).total_seconds())
+
+
+def _certificate_of(context: Any) -> x509.Certificate | None:
     pem = (context.auth_context().get("x509_pem_cert") or [b""])[0]
     with suppress(ValueError):
-        certificate = x509.load_pem_x509_certificate(pem)
-        return max(0.0, (certificate.not_valid_after_utc - now).total_seconds())
-    return 0.0
+        return x509.load_pem_x509_certificate(pem)
+    return None

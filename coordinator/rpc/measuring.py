@@ -127,7 +127,9 @@ class Measuring:
         check_nos = frozenset(check.check_no for check in plan.checks)
         for probe_id in probe_ids:
             self._desk.store.allow(probe_id, check_nos)
-            self._door.send(probe_id, self._desk.plans.signed_once(plan, probe_id=probe_id))
+            is_old = self._door.is_old(probe_id)
+            once = self._desk.plans.signed_once(plan, probe_id=probe_id, is_old=is_old)
+            self._door.send(probe_id, once)
 
     def _rows(self, asked: _Asked) -> list[dict[str, Any]]:
         values = {"component": asked.component.name, "since_us": asked.since_us}

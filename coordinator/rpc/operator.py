@@ -13,7 +13,7 @@ import grpc.aio
 
 from coordinator.core.registry import Vantage
 from coordinator.exits import CoordinatorError, Exit
-from coordinator.rpc.admin import facts_from_wire, vantage_to_wire
+from coordinator.rpc.admin import facts_from_wire, state_from_wire, vantage_to_wire
 from proto.gen import admin_pb2, admin_pb2_grpc
 
 REPLY_WITHIN_S = 10.0
@@ -118,6 +118,21 @@ class Operator:
                     )
             finally:
                 call.cancel()
+
+    async def rotate_authority(self) -> dict[str, Any]:
+        """How it stands then."""
+        reply = await self._ask("RotateAuthority", admin_pb2.RotateAuthorityRequest())
+        return state_from_wire(reply.state)
+
+    async def retire_authority(self, *, force: bool) -> dict[str, Any]:
+        """How it stands then."""
+        request = admin_pb2.RetireAuthorityRequest(force=force)
+        return state_from_wire((await self._ask("RetireAuthority", request)).state)
+
+    async def show_authority(self) -> dict[str, Any]:
+        """How a change of CA stands."""
+        reply = await self._ask("ShowAuthority", admin_pb2.ShowAuthorityRequest())
+        return state_from_wire(reply.state)
 
     async def _ask(self, call: str, request: Any) -> Any:
         """Raises NotRunningError, or CoordinatorError with what the coordinator said."""

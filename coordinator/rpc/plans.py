@@ -163,17 +163,18 @@ class Plans:
         )
         return issued
 
-    def signed(self, probe: Probe) -> fleet_pb2.Down:
-        """The plan of this probe as it is sent to it, and to no other."""
+    def signed(self, probe: Probe, *, is_old: bool = False) -> fleet_pb2.Down:
+        """The plan of this probe as it is sent to it, and to no other; `is_old`: by the old CA."""
         wire, probe_id = self.of(probe).wire, probe.probe_id
-        signature = self._authority.sign(plan_seal(wire, probe_id=probe_id))
+        signature = self._authority.sign(plan_seal(wire, probe_id=probe_id), is_old=is_old)
         signed = plan_pb2.SignedPlan(plan=wire, signature=signature, probe_id=probe_id)
         return fleet_pb2.Down(plan=signed)
 
-    def signed_once(self, plan: Plan, *, probe_id: str) -> fleet_pb2.Down:
+    def signed_once(self, plan: Plan, *, probe_id: str, is_old: bool = False) -> fleet_pb2.Down:
         """Checks that one probe is to run once."""
         wire = plan_to_wire(plan)
-        signature = self._authority.sign(plan_seal(wire, probe_id=probe_id, once=True))
+        sealed = plan_seal(wire, probe_id=probe_id, once=True)
+        signature = self._authority.sign(sealed, is_old=is_old)
         signed = plan_pb2.SignedPlan(plan=wire, signature=signature, probe_id=probe_id)
         return fleet_pb2.Down(once=signed)
 

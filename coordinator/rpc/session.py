@@ -62,6 +62,7 @@ class ProbeSession:
         self._desk = desk
         self.probe = probe
         self.number = number
+        self.is_old = False  # its certificate is of the CA that is being replaced
         self.address: str | None = None  # that it comes from, as we see it
         self.outbox = Outbox()
         self.seen_at_us = desk.wall()
@@ -157,7 +158,7 @@ class ProbeSession:
             return
         self._sent = issued
         self.heartbeat_s = issued.plan.heartbeat_s
-        self.outbox.put(self._desk.plans.signed(self.probe))
+        self.outbox.put(self._desk.plans.signed(self.probe, is_old=self.is_old))
 
     def _tell_clock(self, sent_at_us: int) -> None:
         notice = clock_notice(sent_at_us=sent_at_us, received_at_us=self.seen_at_us)

@@ -56,10 +56,38 @@ class Registry:
         self._tokens = {row[0]: _token(row) for row in rows}
         rows = self._con.execute(statement("read_registry_probes")).fetchall()
         self._probes = {row[0]: _probe(row) for row in rows}
+        self._shown = dict(self._con.execute(statement("read_registry_shown")).fetchall())
 
     def close(self) -> None:
         """Close the file."""
         self._con.close()
+
+    def behind(self, ca_us: int) -> tuple[Probe, ...]:
+        """The probes that may speak and are not known to have a certificate of the CA of then."""
+        return tuple(
+            probe
+            for probe in self._probes.values()
+            if probe.state is not ProbeState.REVOKED
+            and max(self._shown.get(probe.probe_id, 0), probe.enrolled_at_us) < ca_us
+        )
+
+    def note_shown(self, probe_id: str, *, ca_us: int) -> None:
+        """It showed a certificate of the CA that was made at `ca_us`."""
+        if self._shown.get(probe_id, 0) >= ca_us:
+            return
+        with self._change() as con:
+            con.execute(statement("set_probe_shown"), {"probe_id": probe_id, "ca_us": ca_us})
+        self._shown[probe_id] = ca_us
+
+    def open_tokens(self, *, before_us: int) -> int:
+        """Tokens from before this instant that may still be used: they pin the CA of then."""
+        now_us = self._wall()
+        return sum(
+            token.used_by is None
+            and now_us < token.expires_at_us
+            and token.created_at_us < before_us
+            for token in self._tokens.values()
+        )
 
     def settle(self) -> None:
         """Bring everything into the file itself; what changes later waits in the log beside it."""
@@ -94,6 +122,7 @@ class Registry:
             secret_sha256=hashlib.sha256(secret).digest(),
             name=name or f"v{token_id.hex()[:6]}",
             vantage=vantage,
+            created_at_us=self._wall(),
             expires_at_us=self._wall() + ttl_s * 1_000_000,
         )
         with self._change() as con:
@@ -103,7 +132,7 @@ class Registry:
                 "secret_sha256": token.secret_sha256,
                 "name": token.name,
                 "vantage": _vantage_text(vantage),
-                "created_at_us": self._wall(),
+                "created_at_us": token.created_at_us,
                 "expires_at_us": token.expires_at_us,
             }
             con.execute(statement("insert_token"), values)
@@ -242,12 +271,13 @@ def _vantage(text: str) -> Vantage:
 
 
 def _token(row: tuple[Any, ...]) -> Token:
-    token_id, secret_sha256, name, vantage, expires_at_us, used_by = row
+    token_id, secret_sha256, name, vantage, created_at_us, expires_at_us, used_by = row
     return Token(
         token_id=token_id,
         secret_sha256=secret_sha256,
         name=name,
         vantage=_vantage(vantage),
+        created_at_us=created_at_us,
         expires_at_us=expires_at_us,
         used_by=used_by,
     )

@@ -79,6 +79,21 @@ class AdminServiceStub:
                 request_serializer=soundings_dot_v1_dot_admin__pb2.ListConfigsRequest.SerializeToString,
                 response_deserializer=soundings_dot_v1_dot_admin__pb2.ListConfigsResponse.FromString,
                 _registered_method=True)
+        self.RotateAuthority = channel.unary_unary(
+                '/soundings.v1.AdminService/RotateAuthority',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.RotateAuthorityRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.RotateAuthorityResponse.FromString,
+                _registered_method=True)
+        self.RetireAuthority = channel.unary_unary(
+                '/soundings.v1.AdminService/RetireAuthority',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.RetireAuthorityRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.RetireAuthorityResponse.FromString,
+                _registered_method=True)
+        self.ShowAuthority = channel.unary_unary(
+                '/soundings.v1.AdminService/ShowAuthority',
+                request_serializer=soundings_dot_v1_dot_admin__pb2.ShowAuthorityRequest.SerializeToString,
+                response_deserializer=soundings_dot_v1_dot_admin__pb2.ShowAuthorityResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -141,6 +156,25 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateAuthority(self, request, context):
+        """A new CA beside the old one, the end of the old one, and how that stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireAuthority(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowAuthority(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -188,6 +222,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListConfigs,
                     request_deserializer=soundings_dot_v1_dot_admin__pb2.ListConfigsRequest.FromString,
                     response_serializer=soundings_dot_v1_dot_admin__pb2.ListConfigsResponse.SerializeToString,
+            ),
+            'RotateAuthority': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateAuthority,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.RotateAuthorityRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.RotateAuthorityResponse.SerializeToString,
+            ),
+            'RetireAuthority': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireAuthority,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.RetireAuthorityRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.RetireAuthorityResponse.SerializeToString,
+            ),
+            'ShowAuthority': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowAuthority,
+                    request_deserializer=soundings_dot_v1_dot_admin__pb2.ShowAuthorityRequest.FromString,
+                    response_serializer=soundings_dot_v1_dot_admin__pb2.ShowAuthorityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -433,6 +482,87 @@ class AdminService:
             '/soundings.v1.AdminService/ListConfigs',
             soundings_dot_v1_dot_admin__pb2.ListConfigsRequest.SerializeToString,
             soundings_dot_v1_dot_admin__pb2.ListConfigsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateAuthority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/soundings.v1.AdminService/RotateAuthority',
+            soundings_dot_v1_dot_admin__pb2.RotateAuthorityRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.RotateAuthorityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireAuthority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/soundings.v1.AdminService/RetireAuthority',
+            soundings_dot_v1_dot_admin__pb2.RetireAuthorityRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.RetireAuthorityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowAuthority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/soundings.v1.AdminService/ShowAuthority',
+            soundings_dot_v1_dot_admin__pb2.ShowAuthorityRequest.SerializeToString,
+            soundings_dot_v1_dot_admin__pb2.ShowAuthorityResponse.FromString,
             options,
             channel_credentials,
             insecure,

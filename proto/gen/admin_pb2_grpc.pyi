@@ -43,6 +43,10 @@ class AdminServiceStub:
     Reload: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]
     """Read the configuration file now."""
     ListConfigs: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListConfigsRequest, _admin_pb2.ListConfigsResponse]
+    RotateAuthority: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RotateAuthorityRequest, _admin_pb2.RotateAuthorityResponse]
+    """A new CA beside the old one, the end of the old one, and how that stands."""
+    RetireAuthority: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RetireAuthorityRequest, _admin_pb2.RetireAuthorityResponse]
+    ShowAuthority: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowAuthorityRequest, _admin_pb2.ShowAuthorityResponse]
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -59,6 +63,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Reload: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]  # type: ignore[assignment]
     """Read the configuration file now."""
     ListConfigs: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListConfigsRequest, _admin_pb2.ListConfigsResponse]  # type: ignore[assignment]
+    RotateAuthority: _aio.UnaryUnaryMultiCallable[_admin_pb2.RotateAuthorityRequest, _admin_pb2.RotateAuthorityResponse]  # type: ignore[assignment]
+    """A new CA beside the old one, the end of the old one, and how that stands."""
+    RetireAuthority: _aio.UnaryUnaryMultiCallable[_admin_pb2.RetireAuthorityRequest, _admin_pb2.RetireAuthorityResponse]  # type: ignore[assignment]
+    ShowAuthority: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowAuthorityRequest, _admin_pb2.ShowAuthorityResponse]  # type: ignore[assignment]
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -126,5 +134,27 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListConfigsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListConfigsResponse, _abc.Awaitable[_admin_pb2.ListConfigsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateAuthority(
+        self,
+        request: _admin_pb2.RotateAuthorityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RotateAuthorityResponse, _abc.Awaitable[_admin_pb2.RotateAuthorityResponse]]:
+        """A new CA beside the old one, the end of the old one, and how that stands."""
+
+    @_abc_1.abstractmethod
+    def RetireAuthority(
+        self,
+        request: _admin_pb2.RetireAuthorityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RetireAuthorityResponse, _abc.Awaitable[_admin_pb2.RetireAuthorityResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ShowAuthority(
+        self,
+        request: _admin_pb2.ShowAuthorityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ShowAuthorityResponse, _abc.Awaitable[_admin_pb2.ShowAuthorityResponse]]: ...
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

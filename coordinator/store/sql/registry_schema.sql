@@ -19,3 +19,5 @@ ALTER TABLE probes ADD COLUMN IF NOT EXISTS seen VARCHAR;
 ALTER TABLE probes ADD COLUMN IF NOT EXISTS state_reason VARCHAR;
 ALTER TABLE probes ADD COLUMN IF NOT EXISTS state_by VARCHAR;
 ALTER TABLE probes ADD COLUMN IF NOT EXISTS state_at_us BIGINT;
+-- When the CA was made of which it showed a certificate last.
+ALTER TABLE probes ADD COLUMN IF NOT EXISTS shown_ca_us BIGINT;

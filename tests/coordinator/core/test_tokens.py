@@ -19,6 +19,7 @@ TOKEN = Token(
     secret_sha256=hashlib.sha256(SECRET).digest(),
     name="v01",
     vantage=Vantage(asn=64512),
+    created_at_us=0,
     expires_at_us=1000,
 )
 USED = replace(TOKEN, used_by=hashlib.sha256(CSR).digest())

@@ -10,11 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from coordinator.rpc.authority import (
-    SERVER_NAME,
-    AuthorityError,
-    open_authority,
-)
+from coordinator.rpc.authority import SERVER_NAME, open_authority
+from coordinator.rpc.requests import AuthorityError
 from tests.fakes.fleet_client import csr_of, key_pem, new_key
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
