@@ -104,6 +104,7 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
     # Before anything is made: a bad file leaves no data directory behind.
     load_config(launch.config_file, loaded_at_us=launch.wall())
     async with AsyncExitStack() as stack:
+        stack.callback(lambda: log.info("stopped"))
         data = stack.enter_context(hold(launch.data_dir))
         runtime = await _open_stores(stack, data, launch)
         fleet = await _open_doors(stack, data, runtime, launch)
@@ -129,6 +130,7 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
             yield runtime
         finally:
             notify("STOPPING=1")
+            log.info("stopping", sessions=runtime.presence.connected)
             await _drain(fleet)
 
 
@@ -319,7 +321,12 @@ def _enrolment(runtime: Runtime, plans: Plans, guard: Guard) -> EnrolmentDoor:
 
 
 def _operations(runtime: Runtime, door: FleetDoor, plans: Plans) -> Operations:
+    log = structlog.get_logger("operator")
+
     async def changed(probe: Probe) -> None:
+        log.info(
+            "probe_state_set", probe_id=probe.probe_id, vantage=probe.name, state=probe.state.value
+        )
         if probe.state is ProbeState.REVOKED:
             door.cut(probe.probe_id, reason="this probe was revoked")
             plans.forget(probe.probe_id, at_us=runtime.wall())

@@ -170,7 +170,7 @@ class Configs:
             )
             config = parse_config(source.text, file=str(self._path))
         except ConfigError as error:
-            await self._refuse(source, error)
+            await self._refuse(source, error, by=by)
             return False
         if source.sha256 != self._accepted_sha256:
             await self._accept(config, source)
@@ -183,28 +183,30 @@ class Configs:
             partial(accept_config, config=config, source=source)
         )
         self._accepted_sha256 = source.sha256
-        changes = {}
-        if before is not None:
-            found = compare(before.config, config, ())
-            changes = {how: found.count(how) for how in ("added", "removed", "changed")}
+        found = None if before is None else compare(before.config, config, ())
         self._log.info(
             "config_in_force",
             version=self.version,
             by=source.loaded_by,
             checks=len(self._catalogue.definitions),
-            **changes,
+            added=found and found.count("added"),
+            removed=found and found.count("removed"),
+            changed=found and found.count("changed"),
         )
         for listener in self._listeners:
             listener(self._catalogue)
 
-    async def _refuse(self, source: Source | None, error: ConfigError) -> None:
+    async def _refuse(self, source: Source | None, error: ConfigError, *, by: str) -> None:
+        """Said once, or as often as a signal asks: whoever reloads by command has it as the answer."""
+        if error.findings != self.findings or by == "signal":
+            self._log.error(
+                "config_refused",
+                in_force=self.version,
+                by=by,
+                count=len(error.findings),
+                findings=" | ".join(error.findings)[:FINDINGS_CHARS_MAX],
+            )
         self.findings = error.findings
-        self._log.error(
-            "config_refused",
-            in_force=self.version,
-            count=len(error.findings),
-            findings=" | ".join(error.findings)[:FINDINGS_CHARS_MAX],
-        )
         if source is not None and source.sha256 != self._refused_sha256:
             await self._store.run_in_store(
                 partial(refuse_config, source=source, findings=error.findings)

@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
+from analysis.core.incident import Incident
 from analysis.core.verdict import Verdict
 from coordinator.core.revision import Subject
 from coordinator.core.settings import Config
@@ -160,7 +161,7 @@ class Judge:
             except Exception as error:  # noqa: BLE001 the loop must outlive a store that is reopened
                 self._progress.failures += 1
                 self._progress.last_error = str(error)[:300]
-                self._log.exception("judging failed, trying again", error=str(error)[:300])
+                self._log.exception("judging_failed", error=str(error)[:300])
             if not busy:
                 await asyncio.sleep(self._pause_s())
 
@@ -315,7 +316,21 @@ class Judge:
             partial(_record, verdicts=verdicts, stage=stage, incidents=rows)
         )
         self._stories = forget(stories, now=_aware(now_us))
+        for incident, _ in news:
+            self._tell(incident)
         return written
+
+    def _tell(self, incident: Incident) -> None:
+        self._log.info(
+            "incident_revised",
+            incident_id=incident.incident_id,
+            revision=incident.revision,
+            state=incident.state,
+            service=incident.service,
+            component=incident.component,
+            fault_level=incident.level.value,
+            fault_class=incident.verdict_class.value,
+        )
 
     def _note(self, written: Sequence[Recorded], end_us: int) -> None:
         progress = self._progress

@@ -139,7 +139,7 @@ class NetworkFiles:
         except ConfigError as error:
             await self._refuse(paths, error)
         except Exception as error:  # noqa: BLE001 whatever ails the store, the next look tries again
-            self._log.error("networks wait for the store", error=str(error)[:300])
+            self._log.error("networks_wait_for_store", error=str(error)[:300])
             return
         self._footprint = footprint
 
@@ -147,14 +147,14 @@ class NetworkFiles:
         read = await asyncio.to_thread(partial(read_files, paths, read_at_us=self._wall()))
         for one in read:
             await self._store.run_in_store(partial(record_networks, provenance=one.provenance))
-            self._log.info("networks in force", path=one.provenance.path, ranges=len(one.table))
+            self._log.info("networks_in_force", path=one.provenance.path, ranges=len(one.table))
         self._tables = tuple(one.table for one in read)
         for listener in self._listeners:
             listener()
 
     async def _refuse(self, paths: tuple[Path, ...], error: ConfigError) -> None:
         for finding in error.findings:
-            self._log.error("networks refused, those before stay", finding=finding)
+            self._log.error("networks_refused", finding=finding)
         provenance = Provenance(
             path=", ".join(map(str, paths)),
             sha256=None,

@@ -91,7 +91,7 @@ class Rotation:
         """Begin. Raises AuthorityError when a change is under way."""
         await asyncio.to_thread(self._authority.rotate, now=as_datetime(self._wall()))
         self._changed()
-        self._log.info("ca rotated", key_sha256=self._authority.key_sha256.hex())
+        self._log.info("ca_rotated", key_sha256=self._authority.key_sha256.hex())
         return self.standing()
 
     async def retire(self, *, force: bool) -> Standing:
@@ -109,7 +109,7 @@ class Rotation:
         for probe in before.behind:
             self._cut(probe.probe_id)
         old = before.previous_key_sha256.hex()
-        self._log.info("ca retired", key_sha256=old, needed_by=before.needed_by or None)
+        self._log.info("ca_retired", key_sha256=old, needed_by=before.needed_by or None)
         return self.standing()
 
     async def watch(self) -> None:

@@ -62,7 +62,7 @@ class Whereabouts:
             try:
                 await self.renew()
             except Exception as error:  # noqa: BLE001 whatever ails the store, the server goes on
-                self._log.warning("whereabouts are not written yet", error=str(error)[:300])
+                self._log.warning("whereabouts_wait", error=str(error)[:300])
 
     async def renew(self) -> None:
         """Look up every probe whose address is known; who is away keeps what was seen last."""
@@ -84,7 +84,7 @@ class Whereabouts:
     def _say(self, before: Probe, after: Probe, address: str | None) -> None:
         place = after.seen or Place()
         self._log.info(
-            "probe seen elsewhere" if before.seen else "probe seen",
+            "probe_moved" if before.seen else "probe_seen",
             probe_id=after.probe_id,
             vantage=after.name,
             address=address,
@@ -94,7 +94,7 @@ class Whereabouts:
         )
         if after.disagreements and after.disagreements != before.disagreements:
             self._log.warning(
-                "a probe is not where it was declared",
+                "probe_not_where_declared",
                 vantage=after.name,
                 declared=f"AS{after.declared.asn} {after.declared.country}",
                 seen=f"AS{place.asn} {place.country}",

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import structlog
 
 from coordinator.core.networks import Place
 from coordinator.core.oneoff import Request, RequestRefusedError
@@ -41,6 +42,7 @@ class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
         self._measuring = measuring
         self._upkeep = upkeep
         self._rotation = rotation
+        self._log = structlog.get_logger("operator")
 
     async def CreateToken(  # noqa: N802  # the name of the call on the wire
         self, request: admin_pb2.CreateTokenRequest, context: Any
@@ -52,6 +54,7 @@ class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
             )
         except SoundingsError as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        self._log.info("token_created", vantage=token.name, expires_at_us=token.expires_at_us)
         return admin_pb2.CreateTokenResponse(
             token=text, name=token.name, expires_at_us=token.expires_at_us
         )

@@ -93,7 +93,7 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
                 grpc.StatusCode.UNAVAILABLE, f"the store takes nothing at the moment: {error}"
             )
         self._log.info(
-            "probe enrolled",
+            "probe_enrolled",
             probe_id=answer.probe_id,
             vantage=answer.name,
             version=request.version[:VERSION_MAX],
@@ -126,7 +126,7 @@ class EnrolmentDoor(enrolment_pb2_grpc.EnrolmentServiceServicer):
             code = grpc.StatusCode.UNAUTHENTICATED
             await self._refuse(context, code, str(error), Refusal.BAD_PROOF)
         await self._refuse_revoked(context, self._registry.probe(probe_id))
-        self._log.info("certificate recovered", probe_id=probe_id, peer=context.peer())
+        self._log.info("certificate_recovered", probe_id=probe_id, peer=context.peer())
         self._guard.porter.admit(DOOR, context.peer())
         return enrolment_pb2.RecoverResponse(
             certificate_pem=self._certificate(probe_id, request.csr_der),

@@ -111,7 +111,7 @@ class FleetDoor(fleet_pb2_grpc.FleetServiceServicer):
             )
         except AuthorityError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        self._log.info("certificate renewed", probe_id=probe.probe_id)
+        self._log.info("certificate_renewed", probe_id=probe.probe_id)
         return fleet_pb2.RenewResponse(
             certificate_pem=certificate.public_bytes(Encoding.PEM),
             ca_pem=self._authority.bundle(is_old=is_old),

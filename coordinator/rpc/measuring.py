@@ -115,7 +115,7 @@ class Measuring:
         self._send(plan, chosen)
         component = config.services[0].components[0]
         self._log.info(
-            "measurement asked for",
+            "measurement_asked",
             url=request.url,
             component=component.name,
             probes=len(chosen),

@@ -132,7 +132,7 @@ class Plans:
         self._current.clear()
         for host in self._allotment.spared.keys() - before.spared.keys():
             self._log.warning(
-                "a target has more probes than it may have requests",
+                "target_over_ceiling",
                 host=host,
                 left_out=len(self._allotment.spared[host]),
                 fix="raise limits.fleet_per_target_per_minute or its interval_s, or use groups",
@@ -186,6 +186,13 @@ class Plans:
             version=self._number(catalogue, components),
             issued_at_us=catalogue.loaded_at_us,
         )
+        self._log.info(
+            "plan_issued",
+            plan_version=plan.version,
+            config_version=catalogue.version,
+            components=len(components),
+            checks=len(plan.checks),
+        )
         return Issued(plan, plan_to_wire(plan))
 
     def _number(self, catalogue: Catalogue, components: frozenset[Key]) -> int:
@@ -233,9 +240,7 @@ class Plans:
             try:
                 await self._store.run_in_store(partial(record_following, changes=part))
             except Exception as error:  # noqa: BLE001 whatever ails the store, the server goes on
-                self._log.warning(
-                    "who follows which plan is not written yet", error=str(error)[:300]
-                )
+                self._log.warning("plan_record_waits", error=str(error)[:300])
                 self._pending = {**pending, **self._pending}
                 await asyncio.sleep(RETRY_S)
                 self._wake.set()

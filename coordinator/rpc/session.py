@@ -163,7 +163,7 @@ class ProbeSession:
     def _tell_clock(self, sent_at_us: int) -> None:
         notice = clock_notice(sent_at_us=sent_at_us, received_at_us=self.seen_at_us)
         if notice is not None:
-            self._log.warning("probe clock is wrong", ahead_us=sent_at_us - self.seen_at_us)
+            self._log.warning("probe_clock_off", ahead_us=sent_at_us - self.seen_at_us)
             self.tell(notice)
 
     # --- reports ------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ class ProbeSession:
         self._tell_rejected(name, reason)
 
     def _tell_rejected(self, name: BatchName, reason: str) -> None:
-        self._log.warning("report rejected", epoch=name.epoch, seq=name.seq, reason=reason)
+        self._log.warning("report_rejected", epoch=name.epoch, seq=name.seq, reason=reason)
         reject = fleet_pb2.Reject(epoch=name.epoch, seq=name.seq, reason=reason)
         self.outbox.put(fleet_pb2.Down(reject=reject))
         if not self._desk.guard.may_be_rejected(name.probe_id):
@@ -364,9 +364,23 @@ class ProbeSession:
             self._record("refused", detail=details)
         self.outbox.end(Ending(code, details))
 
+    def _tell(self, what: str, detail: str | None) -> None:
+        """One line at the beginning and one at the end; who was refused has one already."""
+        hello = self._hello
+        if hello is not None and what == "connect":
+            self._log.info(
+                "session_begun",
+                boot_id=hello.boot_id,
+                version=hello.version,
+                plan_version=hello.plan_version,
+                backlog_rows=hello.backlog_rows,
+            )
+        elif what != "refused":
+            self._log.info("session_ended", what=what, detail=detail)
+
     def _record(self, what: str, **facts: Any) -> None:
         hello = self._hello
-        self._log.info(f"probe {what}", detail=facts.get("detail"))
+        self._tell(what, facts.get("detail"))
         self._desk.store.record(
             SessionRow(
                 at_us=self._desk.wall(),

@@ -103,7 +103,7 @@ class Tracing:
         try:
             good = await asyncio.to_thread(self._good, check)
         except Exception as error:  # noqa: BLE001  # whatever ails the store, a comparison can wait
-            self._log.warning("no comparison", check=check.check_id, error=str(error)[:200])
+            self._log.warning("comparison_failed", check=check.check_id, error=str(error)[:200])
             return
         finally:
             self._looking.discard(check.check_no)

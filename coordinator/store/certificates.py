@@ -29,7 +29,7 @@ def read_certificate(der: bytes, *, sha256: str, probe_id: str, seen_at_us: int)
         names = _names(certificate)
     except Exception as error:  # noqa: BLE001  # hostile bytes: the parser's errors are an open set
         # The bytes are kept as received: whoever doubts can look.
-        _LOG.info("certificate kept unread", cert_sha256=sha256, error=repr(error)[:200])
+        _LOG.info("certificate_unread", cert_sha256=sha256, error=repr(error)[:200])
     return CertificateRow(
         cert_sha256=sha256,
         seen_at_us=seen_at_us,

@@ -143,9 +143,9 @@ def commit_group(
             return [decided for half in halves for decided in half]
         text = _in_one_line(error) if expected else f"{type(error).__name__} {_in_one_line(error)}"
         if not expected:
-            _LOG.error("a report or row failed in an unforeseen way", error=text, exc_info=error)
+            _LOG.error("report_failed_unforeseen", error=text, exc_info=error)
         if rows:
-            _LOG.warning("row beside results dropped", row=repr(rows[0])[:300], error=text)
+            _LOG.warning("row_dropped", row=repr(rows[0])[:300], error=text)
             return []
         reason = f"the store refused its rows: {text}"
         refusal = _refusal(arrivals[0], reason)

@@ -116,7 +116,7 @@ class Store:
         try:
             await asyncio.to_thread(self._opened.close)
         except duckdb.Error as error:  # everything is committed: no reason to end with a failure
-            self._log.warning("store left open, the process's end closes it", error=str(error))
+            self._log.warning("store_left_open", error=str(error))
 
     @property
     def trouble(self) -> str | None:
@@ -127,9 +127,9 @@ class Store:
         """Log once that the store stands still, and once that it goes on: its thread cannot."""
         stall = stall_of(self._work, now_s=self._monotonic())
         if stall is not None and not self._stalled:
-            self._log.error("store stands still, nothing is acknowledged", error=stall)
+            self._log.error("store_stands_still", error=stall)
         elif stall is None and self._stalled:
-            self._log.info("store goes on")
+            self._log.info("store_goes_on")
         self._stalled = stall is not None
 
     def is_alive(self) -> bool:
@@ -209,7 +209,7 @@ class Store:
             self._serve()
         except BaseException as error:  # noqa: BLE001  # only a fault of this module's own comes so far
             self.failure = f"the writer ended: {error!r}"[:300]
-            self._log.critical("the store's writer ended", error=repr(error), exc_info=error)
+            self._log.critical("writer_ended", error=repr(error), exc_info=error)
         finally:
             self._work = None
             self._ended.set()
@@ -308,7 +308,7 @@ class Store:
     def _in_trouble(self, error: Exception) -> None:
         """Nothing was acknowledged. A fatal error leaves the open file dead: open it anew."""
         if self.failure is None:
-            self._log.error("store in trouble, nothing is acknowledged", error=str(error)[:300])
+            self._log.error("store_in_trouble", error=str(error)[:300])
         self.failure = next(iter(str(error).splitlines()), repr(error))[:300]
         if isinstance(error, StoreUnavailableError):
             return
@@ -325,11 +325,11 @@ class Store:
             self._opened = open_store(self._path)
             self._known = read_known(self._opened.writer, keep=self._known)
         except Exception as again:  # noqa: BLE001  # the next look tries again, whatever it was
-            self._log.error("store cannot be opened anew yet", error=str(again)[:300])
+            self._log.error("store_not_reopened", error=str(again)[:300])
 
     def _out_of_trouble(self) -> None:
         if self.failure is not None:
-            self._log.info("store takes reports again")
+            self._log.info("store_recovered")
             self.failure = None
 
     def _post(self, fn: Callable[..., None], *args: Any) -> None:

@@ -57,9 +57,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         response = _refusal(request, error.status, error.text or error.reason)
     except Exception as error:  # noqa: BLE001 the page must outlive a question that failed
-        structlog.get_logger("web").exception(
-            "question failed", path=request.path, error=str(error)
-        )
+        structlog.get_logger("web").exception("page_failed", path=request.path, error=str(error))
         response = _refusal(request, 500, "the store did not answer; the log says why")
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

@@ -128,7 +128,7 @@ def test_a_bad_file_leaves_what_is_in_force_and_says_so_everywhere(
     assert server.metric("soundings_config_refused") == 1
     assert server.metric("soundings_config_version") == before
     log = server.log.read_text()
-    assert f"event=config_refused in_force={before:.0f} count=1 findings=" in log
+    assert f"event=config_refused in_force={before:.0f} by=" in log
     out, _ = said(capsys, server, "config", "history", "--json")
     last = json.loads(out)[-1]
     assert (last["version"], FINDING in last["findings"][0]) == (None, True)

@@ -46,5 +46,5 @@ def test_a_commit_that_stands_still_is_trouble_until_it_is_done(tmp_path: Path) 
 
     with capture_logs() as logs:
         asyncio.run(scenario())
-    events = [entry["event"] for entry in logs if entry["event"].startswith("store ")]
-    assert events == ["store stands still, nothing is acknowledged", "store goes on"]
+    events = [entry["event"] for entry in logs if entry["event"].startswith("store_")]
+    assert events == ["store_stands_still", "store_goes_on"]
