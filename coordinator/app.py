@@ -333,6 +333,7 @@ def _operations(runtime: Runtime, door: FleetDoor, plans: Plans) -> Operations:
         plans.look_again()
         await _record_probe(runtime, probe)
 
+    runtime.changed = changed
     return Operations(
         runtime.registry,
         ca_key_sha256=lambda: runtime.authority.key_sha256,

@@ -14,9 +14,8 @@ class PortError(SoundingsError):
     """A door cannot be opened at its address."""
 
 
-def explain_port(address: Address, *, door: str, proc: Path = Path("/proc")) -> PortError:
+def explain_port(address: Address, *, key: str, proc: Path = Path("/proc")) -> PortError:
     """Try the address once more by hand and say what the system says."""
-    key = f"coordinator.{door}"
     try:
         family = socket.AF_INET6 if ":" in address.name else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as trial:

@@ -7,7 +7,7 @@ in order and left in reverse, so that a part may rely on those before it for as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from coordinator.configs import Configs
+    from coordinator.core.registry import Probe
     from coordinator.networks import NetworkFiles
     from coordinator.presence import Presence
     from coordinator.refusals import Refusals
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 WallClock = Callable[[], int]
 """Microseconds since 1970-01-01 UTC."""
+
+
+async def _nothing_to_do(_: Probe) -> None:
+    """Before the doors are open nobody has to hear of a change."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class Runtime:
     presence: Presence  # who is connected and what it last said
     networks: NetworkFiles  # where addresses are
     refusals: Refusals  # whom the doors refused, counted
+    changed: Callable[[Probe], Awaitable[None]] = _nothing_to_do  # a probe's state was
     addresses: dict[str, str] = field(default_factory=dict)  # door -> HOST:PORT really bound
 
 

@@ -6,5 +6,7 @@ from typing import Final
 
 from coordinator.live import judge_and_show
 from coordinator.runtime import Service
+from coordinator.trusting import watch_trust
+from coordinator.web.canary import answer_canaries
 
-SERVICES: Final[tuple[Service, ...]] = (judge_and_show,)
+SERVICES: Final[tuple[Service, ...]] = (judge_and_show, answer_canaries, watch_trust)

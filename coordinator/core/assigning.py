@@ -18,12 +18,15 @@ from typing import Final
 
 from coordinator.core.controls import asked_of
 from coordinator.core.registry import ProbeState, Vantage
-from coordinator.core.settings import ANCHOR_SERVICE, Component, Config, Group
+from coordinator.core.settings import ANCHOR_SERVICE, CANARY_SERVICE, Component, Config, Group
 from proto.model import Kind
 
 AWAY_AFTER_US: Final = 300 * 1_000_000
 """A probe that was away for longer gives its place in a group to another: a restart or a flapping
 link moves nothing."""
+
+EVERYBODYS: Final = frozenset({ANCHOR_SERVICE, CANARY_SERVICE})
+"""What every probe measures, whatever its groups."""
 
 Key = tuple[str, str]
 """A component: its service and its name."""
@@ -78,7 +81,7 @@ def allot(config: Config, candidates: Iterable[Candidate]) -> Allotment:
         asking = [
             probe_id
             for probe_id, wish in wishes
-            if wish is None or ANCHOR_SERVICE in services or not services.isdisjoint(wish)
+            if wish is None or not services.isdisjoint(wish | EVERYBODYS)
         ]
         beyond = asking[int(ceiling // load) :] if load else ()
         if beyond:
@@ -87,7 +90,7 @@ def allot(config: Config, candidates: Iterable[Candidate]) -> Allotment:
 
 
 def _services_by_host(config: Config) -> dict[str, set[str]]:
-    """Which services lead to each host; anchors, which every probe measures, are one of their own."""
+    """Which services lead to each host; what every probe measures is a service of its own."""
     hosts: dict[str, set[str]] = {}
     for component in config.components():
         hosts.setdefault(component.url.host, set()).add(component.service)
@@ -150,7 +153,7 @@ def components_of(candidate: Candidate, config: Config, allotment: Allotment) ->
     return frozenset(
         (component.service, component.name)
         for component in config.components()
-        if (services is None or component.service in services | {ANCHOR_SERVICE})
+        if (services is None or component.service in services | EVERYBODYS)
         and candidate.probe_id not in allotment.spared.get(component.url.host, frozenset())
     )
 

@@ -17,6 +17,10 @@ ONCE_SERVICE = "once"
 """What was measured once, on request, belongs to a service of this name; nothing of it is judged."""
 
 
+CANARY_SERVICE = "canary"
+"""What every probe asks of the coordinator's own answerer: it tells of the probe, and of no target."""
+
+
 def is_literal(value: str) -> bool:
     """Is this an address literal?"""
     try:
@@ -160,6 +164,14 @@ class NetworkTables:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """The table `[canary]`: where the answerer listens, and what probes ask of it."""
+
+    listen: Address
+    component: Component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One whole, valid `soundings.toml`."""
 
@@ -170,7 +182,10 @@ class Config:
     groups: tuple[Group, ...]
     limits: Limits
     networks: NetworkTables = field(default_factory=NetworkTables)
+    canary: Canary | None = None
+    distrust: bool = True  # quarantine by itself what no honest probe does
 
     def components(self) -> tuple[Component, ...]:
-        """Every component of every service, then the anchors."""
-        return (*(c for service in self.services for c in service.components), *self.anchors)
+        """Every component of every service, the anchors, and what every probe asks of ourselves."""
+        own = () if self.canary is None else (self.canary.component,)
+        return (*(c for service in self.services for c in service.components), *self.anchors, *own)

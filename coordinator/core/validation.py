@@ -19,8 +19,10 @@ from coordinator.core.accepting import (
     server_name,
     text,
     whole,
+    yes_or_no,
 )
 from coordinator.core.assigning import requests_per_minute
+from coordinator.core.canary import GREETING
 from coordinator.core.components import (
     DEFAULT_KEYS,
     ComponentReader,
@@ -32,8 +34,10 @@ from coordinator.core.reading import Findings, Key, read_list, read_table
 from coordinator.core.registry import DECLARED, SEEN, Sources
 from coordinator.core.settings import (
     ANCHOR_SERVICE,
+    CANARY_SERVICE,
     ONCE_SERVICE,
     Address,
+    Canary,
     Config,
     Doors,
     Group,
@@ -58,7 +62,7 @@ CAPABILITIES: Final = ("icmp4", "icmp4_raw", "icmp6", "icmp6_raw", "rx_stamps", 
 
 TOP_KEYS: Final = (
     *("coordinator", "judging", "defaults", "service", "anchor", "group", "limits"),
-    "networks",
+    *("networks", "canary", "trust"),
 )
 
 DOOR_KEYS: Final = (
@@ -95,6 +99,12 @@ NETWORK_KEYS: Final = (
     Key("asn_from", one_of((SEEN, DECLARED)), SEEN),
     Key("country_from", one_of((SEEN, DECLARED)), SEEN),
 )
+CANARY_KEYS: Final = (
+    Key("listen", door),
+    Key("url", text),
+    Key("interval_s", number(30, 3600, "seconds"), 300),
+)
+TRUST_KEYS: Final = (Key("automatic", yes_or_no, default=True),)
 LIMIT_KEYS: Final = (
     Key("batches_in_flight", whole(1, 64, "batches"), 8),
     Key("queue_mib", whole(1, 1024, "MiB"), 32),
@@ -127,6 +137,8 @@ def validate(document: Mapping[str, object], *, file: str) -> Config:
         groups=_groups(document.get("group", []), services, findings),
         limits=Limits(**limits),
         networks=_networks(document.get("networks"), findings),
+        canary=_canary(document.get("canary"), reader, findings),
+        distrust=read_table(document.get("trust", {}), "trust", TRUST_KEYS, findings)["automatic"],
     )
     _check_whole(config, findings)
     if findings.texts:
@@ -166,6 +178,26 @@ def _networks(raw: object, findings: Findings) -> NetworkTables:
     return NetworkTables(files=read["files"] or (), sources=sources)
 
 
+def _canary(raw: object, reader: ComponentReader, findings: Findings) -> Canary | None:
+    if raw is None:
+        return None
+    read = read_table(raw, "canary", CANARY_KEYS, findings)
+    if read["listen"] is None or read["url"] is None:
+        return None
+    asked = {
+        "name": "nonce",
+        "url": read["url"],
+        "kinds": ["http"],
+        "interval_s": read["interval_s"],
+        "expect_body": GREETING,
+        "confirm_after_s": [],
+        "trace": False,
+        "remembered": False,
+    }
+    found = reader.read([asked], "canary", service=CANARY_SERVICE, anchor=True)
+    return Canary(listen=read["listen"], component=found[0]) if found else None
+
+
 def _services(raw: object, reader: ComponentReader, findings: Findings) -> tuple[Service, ...]:
     services = []
     for i, table in enumerate(read_list(raw, "service", findings)):
@@ -175,6 +207,8 @@ def _services(raw: object, reader: ComponentReader, findings: Findings) -> tuple
             findings.add(f"{where}.name", ANCHOR_SERVICE, "that name is kept for [[anchor]] tables")
         if read["name"] == ONCE_SERVICE:
             findings.add(f"{where}.name", ONCE_SERVICE, "that name is kept for `soundings measure`")
+        if read["name"] == CANARY_SERVICE:
+            findings.add(f"{where}.name", CANARY_SERVICE, "that name is kept for [canary]")
         if not read["component"]:
             findings.add(f"{where}.component", [], "give it at least one [[service.component]]")
         components = reader.read(

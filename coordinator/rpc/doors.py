@@ -172,9 +172,9 @@ def bind(
     try:
         port = server.add_secure_port(str(address), credentials)
     except RuntimeError as error:
-        raise explain_port(address, door=door) from error
+        raise explain_port(address, key=f"coordinator.{door}") from error
     if port == 0:
-        raise explain_port(address, door=door)
+        raise explain_port(address, key=f"coordinator.{door}")
     return Address(address.name, port)
 
 

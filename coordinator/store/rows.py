@@ -99,6 +99,35 @@ class CertificateRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryRow:
+    """An answer of the coordinator's own answerer."""
+
+    answered_at_us: int
+    address: str
+    body_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRow:
+    """What was counted of a probe that speaks for or against believing it."""
+
+    counted_at_us: int
+    probe_id: str
+    since_us: int
+    canary_rows: int
+    canary_unknown: int
+    canary_copied: int
+    anchor_cells: int
+    anchor_alone: int
+    anchors_alone: int
+    timed_rows: int
+    impossible_rows: int
+    repeated_rows: int
+    copied_rows: int
+    reasons: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRow:
     """A vantage point as it was known from a stamp on."""
 
@@ -149,6 +178,8 @@ Row = (
     | SessionRow
     | ClockRow
     | CertificateRow
+    | CanaryRow
+    | TrustRow
     | ProbeRow
     | CheckRow
 )
@@ -160,6 +191,8 @@ _INSERTS: Final[dict[type[Any], str]] = {
     SessionRow: "insert_sessions",
     ClockRow: "insert_clock_offsets",
     CertificateRow: "insert_certificates",
+    CanaryRow: "insert_canary_answers",
+    TrustRow: "insert_trust_facts",
     ProbeRow: "insert_probes",
     CheckRow: "insert_checks",
 }

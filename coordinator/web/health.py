@@ -69,6 +69,9 @@ def _of_fleet(fleet: list[serving.Record]) -> list[Metric]:
     for column, meaning in _SUMMED.items():
         if said[column]:
             found.append(single(f"soundings_probes_{column}", meaning, sum(said[column])))
+    for state in ("quarantined", "revoked"):
+        count = sum(probe["state"] == state for probe in probes)
+        found.append(single(f"soundings_probes_{state}", f"Probes that are {state}.", count))
     for fact, name in _PLACES.items():
         both = [p for p in probes if None not in {p[f"declared_{fact}"], p[f"seen_{fact}"]}]
         differ = sum(p[f"declared_{fact}"] != p[f"seen_{fact}"] for p in both)

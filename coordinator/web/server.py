@@ -86,7 +86,7 @@ async def serve(desk: Desk, address: Address) -> AsyncIterator[str]:
         try:
             await site.start()
         except OSError as error:
-            raise explain_port(address, door="web") from error
+            raise explain_port(address, key="coordinator.web") from error
         port = runner.addresses[0][1]
         yield str(Address(address.name, port))
     finally:

@@ -173,7 +173,7 @@ def test_a_services_occupied_port_ends_like_any_other(tmp_path: Path) -> None:
 
     @asynccontextmanager
     async def service(_: Runtime) -> AsyncIterator[Mapping[str, str]]:
-        raise explain_port(Address("203.0.113.77", 1), door="web")
+        raise explain_port(Address("203.0.113.77", 1), key="coordinator.web")
         yield {}
 
     async def scenario() -> None:

@@ -8,6 +8,8 @@
 -- Only what was scheduled and does what a user does is evidence: confirmations and controls come
 -- more often when things fail, and would weigh.
 --
+-- Canaries tell of the probe and of no target.
+--
 -- What counts: a measured row that is fit for use (validity ok). What the vantage itself could not
 -- do (local_*) says nothing about a target: it becomes a row with sent = 0 and lost = 0, so that it
 -- is seen as a trouble of the vantage and weighs nothing against anybody. Slots that were not run
@@ -59,6 +61,7 @@ fit AS (
         AND repeated.family = r.family
     WHERE r.slot_at >= $low AND r.slot_at < $high
         AND r.trigger = 'schedule'
+        AND r.service <> 'canary'
         AND r.control IS NULL
         AND coalesce(repeated.first_row = r.row_no, TRUE)
         AND r.state = 'measured'
