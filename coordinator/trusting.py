@@ -59,7 +59,7 @@ class Trust:
             try:
                 await self.look()
             except Exception as error:  # noqa: BLE001 whatever ails the store, the next look comes
-                self._log.warning("nobody was looked at", error=str(error)[:300])
+                self._log.warning("trust_look_failed", error=str(error)[:300])
 
     async def look(self) -> Mapping[str, TrustFacts]:
         """Count once, and quarantine whoever does what no honest probe does; gives the counts."""
@@ -106,7 +106,7 @@ class Trust:
     async def _doubt(self, probe_id: str, reasons: Mapping[str, str]) -> None:
         text = "; ".join(reasons.values())
         acts = self._automatic()
-        self._log.warning("a probe is doubted", probe_id=probe_id, quarantined=acts, reason=text)
+        self._log.warning("probe_doubted", probe_id=probe_id, quarantined=acts, reason=text)
         if acts:
             state = partial(self._registry.set_state, state=ProbeState.QUARANTINED, reason=text)
             await self._changed(await asyncio.to_thread(state, probe_id))
