@@ -22,6 +22,16 @@ class Encoding(StrEnum):
     TEXT = "text"  # number into the body's dictionary + 1; 0 = not known
 
 
+TIME_US_MAX: Final = 600_000_000
+"""No check takes ten minutes: a longer time is a broken clock, or a process that stood still."""
+
+COUNT_MAX: Final = 65_535
+"""Of packets in one slot. A peer may send more of them; that it sent so many is enough to know."""
+
+APART_US_MAX: Final = 24 * 3600 * 1_000_000
+"""Between a slot and its start, by the wall clock: a check that started further away was not that slot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a report. `words` are the members of its enumeration, in wire order."""

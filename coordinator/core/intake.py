@@ -31,7 +31,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from proto.columns import COLUMNS, HOP_COLUMNS, Column, Encoding
+from proto.columns import (
+    APART_US_MAX,
+    COLUMNS,
+    COUNT_MAX,
+    HOP_COLUMNS,
+    TIME_US_MAX,
+    Column,
+    Encoding,
+)
 from proto.model import State, Trigger
 
 Integers = npt.NDArray[np.integer[Any]]
@@ -54,17 +62,12 @@ AHEAD_US: Final = 300 * 1_000_000
 PAST_MAX_US: Final = 400 * 24 * 3600 * 1_000_000
 """A slot older than this is impossible: a full spool of the slowest probe is younger."""
 
-START_MAX_US: Final = 24 * 3600 * 1_000_000
-"""A check that started this far from its slot was not that slot."""
-
 _SMALL: Final = 65_535
 _WIDE: Final = 4_294_967_294
-_TIME_US_MAX: Final = 600_000_000
-"""No check may take ten minutes; a longer time is a broken clock, not a slow network."""
 
 _HIGHEST: Final[Mapping[str, int]] = {
-    "port": _SMALL, "sent": _SMALL, "lost": _SMALL, "duplicates": _SMALL, "late": _SMALL,
-    "retransmits": _SMALL, "http_status": 999, "body_bytes": _WIDE, "cert_verify": _SMALL,
+    "port": _SMALL, "sent": COUNT_MAX, "lost": COUNT_MAX, "duplicates": COUNT_MAX,
+    "late": COUNT_MAX, "retransmits": COUNT_MAX, "http_status": 999, "body_bytes": _WIDE, "cert_verify": _SMALL,
     "dns_rcode": 4095, "dns_ttl_s": _WIDE, "icmp_type": 255, "icmp_code": 255, "family": 6,
     "clock_error_us": _WIDE, "clock_synchronised": 1, "ttl": 64, "packet": 15,
 }  # fmt: skip
@@ -190,7 +193,7 @@ def _hop_out_of_range(column: Column, group: Group) -> Flags:
     values = group.hops.columns[column.name]
     if column.encoding is Encoding.TEXT:
         return np.asarray(values > np.repeat(group.texts, group.hops.counts))
-    highest = _HIGHEST.get(column.name, _TIME_US_MAX)
+    highest = _HIGHEST.get(column.name, TIME_US_MAX)
     return np.asarray(values > highest + (column.encoding is Encoding.PLUS_ONE))
 
 
@@ -241,7 +244,7 @@ def _out_of_range(column: Column, group: Group, texts: npt.NDArray[np.int64]) ->
         return np.asarray(values > texts)
     if column.encoding is Encoding.ZIGZAG:
         return np.asarray(values > np.uint64(1 << 53))
-    highest = len(column.words) - 1 if column.words else _HIGHEST.get(column.name, _TIME_US_MAX)
+    highest = len(column.words) - 1 if column.words else _HIGHEST.get(column.name, TIME_US_MAX)
     return np.asarray(values > highest + (column.encoding is Encoding.PLUS_ONE))
 
 
@@ -252,7 +255,7 @@ def _impossible_times(group: Group) -> list[tuple[str, Flags]]:
         ("slot_at lies more than 400 days before its arrival", ahead < -PAST_MAX_US),
         (
             "started_at lies more than a day from its slot",
-            np.abs(group.start_delta_us) > START_MAX_US,
+            np.abs(group.start_delta_us) > APART_US_MAX,
         ),
     ]
 

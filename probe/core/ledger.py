@@ -7,12 +7,20 @@ one row, measured or not run.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 from probe.core.clock import ClockEstimate
 from probe.core.outcome import blank_row, first_operation
 from probe.core.rows import changed
+from proto.columns import APART_US_MAX, COUNT_MAX, TIME_US_MAX
 from proto.model import Check, Failure, Reason, Result, State, Trigger, Validity
+
+_TIMES: Final = (
+    *("rtt_us_max", "resolve_us", "connect_us", "tls_us", "first_byte_us", "total_us"),
+)
+_times_of = attrgetter(*_TIMES)
+_WITHIN: Final = ("rtt_us_min", "rtt_us_median", "stamp_source")  # of an rtt_us_max
 
 
 class Begun(NamedTuple):
@@ -41,7 +49,11 @@ def measured(
     trigger: Trigger = Trigger.SCHEDULE,
 ) -> Result:
     """The row of a slot that was run; a row that the runner itself declared not run stays so."""
+    if result.reason is None and abs(begun.at_us - slot_at_us) > APART_US_MAX:
+        # The wall clock was set in between, by more than anything can be said of.
+        return not_run(check, slot_at_us=slot_at_us, reason=Reason.STOPPED, trigger=trigger)
     estimate = clock.estimate
+    result = _without_impossible(result)
     return changed(
         result,
         slot_at_us=slot_at_us,
@@ -53,6 +65,20 @@ def measured(
         validity=_validity(result, lateness_us=begun.lateness_us, check=check, clock=clock),
         trigger=trigger,
     )
+
+
+def _without_impossible(result: Result) -> Result:
+    """A row without times that no check takes, and without counts beyond what a row holds.
+
+    This process stood still while the check ran (a stopped machine, a frozen container), so that its
+    times say nothing; and a coordinator refuses a report, with all its rows, for one such number.
+    """
+    if result.duplicates > COUNT_MAX:
+        result = changed(result, duplicates=COUNT_MAX)
+    if all(time is None or time <= TIME_US_MAX for time in _times_of(result)):
+        return result
+    none: dict[str, Any] = dict.fromkeys((*_TIMES, *_WITHIN))
+    return changed(result, hops=(), validity=Validity.PROBE_FAULT, **none)
 
 
 def crashed(check: Check) -> Result:

@@ -41,6 +41,9 @@ from probe.io.ways import way_to
 from proto.model import Failure, Operation, StampSource
 
 _LENGTH_BYTES = 2  # before each message over TCP
+# Datagrams read in one look: more than a socket holds at first. A server that sends without a pause
+# would keep the loop from all other checks, and its own from ever ending.
+_BATCH = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +165,7 @@ def _is_late(heard: Heard, deadline: float) -> bool:
 
 def _take(conversation: Conversation) -> Heard | None:
     """What waits on the socket, strangers' datagrams passed over; None when there is nothing."""
-    while True:
+    for _ in range(_BATCH):
         try:
             wire, ancillary, _, _ = conversation.sock.recvmsg(
                 MESSAGE_BYTES_MAX, stamps.ANCILLARY_BYTES
@@ -179,6 +182,7 @@ def _take(conversation: Conversation) -> Heard | None:
             conversation.doubtful = conversation.doubtful or heard
             continue
         conversation.passed_over += 1
+    return None
 
 
 def _read(conversation: Conversation, wire: bytes, stamp_ns: int | None) -> Heard | None:

@@ -33,12 +33,10 @@ class Recollection:
         self.memory = self._restore()
 
     def _restore(self) -> AddressMemory:
-        content = self._state.read(FILE)
-        if content is None:
-            return AddressMemory()
         try:
-            return AddressMemory.load(content)
-        except ValueError as error:
+            content = self._state.read(FILE)
+            return AddressMemory() if content is None else AddressMemory.load(content)
+        except (ValueError, ProbeError) as error:
             self._log.error("addresses_forgotten", file=FILE, cause=str(error), fix="none needed")
             return AddressMemory()
 

@@ -15,6 +15,9 @@ from typing import Final
 LATENESS_WINDOW: Final = 1000
 """Starts whose lateness is remembered: some minutes at usual rates."""
 
+LATENESS_US_MAX: Final = 2**32 - 1
+"""What a heartbeat has room for, 71 minutes: a check that is due once a day may be later."""
+
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -50,7 +53,7 @@ class Lateness:
 
     def add(self, lateness_us: int) -> None:
         """One start."""
-        self._recent.append(lateness_us)
+        self._recent.append(min(lateness_us, LATENESS_US_MAX))
 
     def p99_us(self) -> int | None:
         """99th percentile of the window, as the nearest rank; None before the first start."""

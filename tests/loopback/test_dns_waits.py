@@ -6,11 +6,13 @@ import socket
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import cast
 
 import pytest
+import trio
 
 from probe.core.endpoint import Endpoint
-from probe.io.dnstalk import hear, open_conversation, send
+from probe.io.dnstalk import Conversation, hear, open_conversation, send
 from proto.model import Failure
 from tests.fakes.dns_server import Replies, dns_server, reply, says, silence
 from tests.loopback.test_dns import GOOD, NOBODY, RECORD, answered, at, question, unanswered
@@ -89,3 +91,43 @@ async def test_an_answer_after_the_deadline_is_none_though_the_loop_was_late() -
     assert heard.reply is None
     assert heard.trouble is not None
     assert heard.trouble.failure is Failure.DNS_TIMEOUT
+
+
+class Endless:
+    """A socket to a server that sends strangers' datagrams without a pause."""
+
+    def __init__(self, readable: socket.socket) -> None:
+        self._readable = readable
+
+    def fileno(self) -> int:
+        """Always readable."""
+        return self._readable.fileno()
+
+    def recvmsg(self, *_sizes: int) -> tuple[bytes, list[object], int, None]:
+        """There is always one more."""
+        return b"\0" * 12, [], 0, None
+
+
+async def test_a_flood_of_datagrams_ends_at_the_deadline_and_stops_nobody_else() -> None:
+    """However fast a server sends, other checks have their turns and this one has its end."""
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    near, far = socket.socketpair()
+    with near, far:
+        far.send(b"x")
+        conversation = Conversation(server=NOBODY, sock=cast(socket.socket, Endless(near)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(another)
+            until = trio.current_time() + 0.05
+            heard = await hear(conversation, until, deadline=until)
+            nursery.cancel_scope.cancel()
+    assert heard.trouble is not None
+    assert heard.trouble.failure is Failure.DNS_TIMEOUT
+    assert "passed over" in heard.detail
+    assert turns > 1

@@ -4,7 +4,19 @@ import pytest
 
 from probe.core.clock import ClockEstimate
 from probe.core.ledger import Begun, ClockFacts, crashed, measured, not_run
-from proto.model import Failure, Operation, Reason, Result, State, Trigger, Validity
+from proto.codec import report_to_wire
+from proto.columns import APART_US_MAX, COUNT_MAX, TIME_US_MAX
+from proto.model import (
+    Failure,
+    Hop,
+    Operation,
+    Reason,
+    Report,
+    Result,
+    State,
+    Trigger,
+    Validity,
+)
 from tests.fakes.ledgers import START_US, a_check, a_row
 
 GOOD_CLOCK = ClockFacts(estimate=ClockEstimate(offset_us=40, error_us=500), stepped=False)
@@ -60,6 +72,33 @@ def test_the_gravest_doubt_is_the_validity(
 ) -> None:
     """A fault of the probe outweighs its clock, its clock outweighs a late start."""
     assert ledger(row, lateness_us=lateness_us, clock=clock).validity is wanted
+
+
+@pytest.mark.parametrize(
+    "name", ["rtt_us_max", "resolve_us", "connect_us", "tls_us", "first_byte_us", "total_us"]
+)
+def test_a_run_that_the_machine_slept_through_has_no_times(name: str) -> None:
+    """A process that was stopped for hours blames nobody, and its row can be stored."""
+    hop = Hop(ttl=1, packet=0, router=None, rtt_us=2**33, icmp_type=None, icmp_code=None)
+    slept = ledger(a_row(rtt_us_min=7, hops=(hop,), **{name: 2 * 3600 * 10**6}))
+    assert (slept.validity, slept.hops, slept.rtt_us_min) == (Validity.PROBE_FAULT, (), None)
+    assert getattr(slept, name) is None
+    assert report_to_wire(Report((slept,), ()))
+    longest = ledger(a_row(**{name: TIME_US_MAX}))
+    assert (longest.validity, getattr(longest, name)) == (Validity.OK, TIME_US_MAX)
+
+
+def test_a_flood_of_duplicates_is_counted_as_far_as_a_row_can() -> None:
+    """One number beyond its column would cost all rows of the report."""
+    assert ledger(a_row(duplicates=10**6)).duplicates == COUNT_MAX
+
+
+@pytest.mark.parametrize("apart_us", [APART_US_MAX + 1, -APART_US_MAX - 1])
+def test_a_run_across_a_clock_that_was_set_by_days_is_none(apart_us: int) -> None:
+    """Slot and start are of two calendars: nothing was measured at that slot."""
+    row = ledger(a_row(), lateness_us=apart_us)
+    assert (row.state, row.reason, row.slot_at_us) == (State.NOT_RUN, Reason.STOPPED, START_US)
+    assert (row.started_at_us, row.sent) == (None, 0)
 
 
 def test_a_slot_not_run_says_nothing_of_the_target() -> None:

@@ -49,6 +49,15 @@ async def test_a_damaged_file_is_an_empty_memory_and_a_line(tmp_path: Path, dama
     assert recalled(opened(tmp_path)) == (ADDRESS,)
 
 
+async def test_a_file_that_cannot_be_read_is_an_empty_memory_and_a_line(tmp_path: Path) -> None:
+    """Nor does what stands in its place keep a probe from starting."""
+    (tmp_path / FILE).mkdir()
+    with capture_logs() as logs:
+        found = opened(tmp_path)
+    assert recalled(found) == ()
+    assert [line["event"] for line in logs] == ["addresses_forgotten"]
+
+
 async def test_nothing_new_is_not_written(tmp_path: Path) -> None:
     """The disk of a small machine is spared."""
     found = opened(tmp_path)

@@ -4,6 +4,8 @@ import socket
 from pathlib import Path
 
 from probe.io.vitals import Lateness, Notifier, cpu_s, notifier, rss_bytes
+from proto.codec import heartbeat_to_wire
+from tests.fakes.vantage import a_heartbeat
 
 
 def test_this_process_has_memory_and_has_used_cpu() -> None:
@@ -24,6 +26,13 @@ def test_the_99th_percentile_is_of_the_window() -> None:
     for _ in range(1000):
         lateness.add(-5)
     assert lateness.p99_us() == 0
+
+
+def test_a_daily_check_that_is_hours_late_fits_a_heartbeat() -> None:
+    """A machine that slept for a night says so, and goes on."""
+    lateness = Lateness()
+    lateness.add(8 * 3600 * 10**6)
+    assert heartbeat_to_wire(a_heartbeat(lateness_us_p99=lateness.p99_us())).lateness_us_p99 > 0
 
 
 def test_without_systemd_nothing_is_told() -> None:
