@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -25,6 +25,7 @@ from coordinator.config_cli import add_config_commands
 from coordinator.configs import load_config
 from coordinator.core.advice import advice
 from coordinator.core.planner import check_ids
+from coordinator.core.redacting import redact
 from coordinator.core.registry import Vantage
 from coordinator.core.roster import HEAD, full, line
 from coordinator.exits import CoordinatorError, Exit
@@ -108,10 +109,16 @@ def log_to_stderr() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
             structlog.processors.format_exc_info,
+            _without_secrets,
             structlog.processors.LogfmtRenderer(key_order=["at", "level", "event"]),
         ],
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
+
+
+def _without_secrets(_logger: object, _method: str, line: MutableMapping[str, Any]) -> Any:
+    """Nobody logs a secret; what somebody else's words hold is another matter."""
+    return {key: redact(value) if isinstance(value, str) else value for key, value in line.items()}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from coordinator.core.redacting import redact
+
 VALUE_WIDTH_MAX: Final = 80
 """Characters of a value in a finding: enough to recognise it."""
 
@@ -61,8 +63,8 @@ class Findings:
 
 
 def show(value: object) -> str:
-    """A value the way the file would write it, cut to a line."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """A value the way the file would write it, cut to a line, without credentials."""
+    text = redact(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= VALUE_WIDTH_MAX else text[: VALUE_WIDTH_MAX - 1] + "…"
 
 

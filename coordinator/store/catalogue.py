@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coordinator.core.planner import Definition, check_ids, define_checks, number_checks
+from coordinator.core.redacting import redact, redact_refused
 from coordinator.core.registry import Probe
 from coordinator.core.settings import Config
 from coordinator.store.rows import CheckRow, ProbeRow, insert_rows
@@ -81,12 +82,13 @@ def refuse_config(
 def _record_config(
     con: duckdb.DuckDBPyConnection, source: Source, *, version: int | None, findings: str | None
 ) -> None:
+    cut = redact_refused if version is None else redact
     values = {
         "config_version": version,
         "loaded_at_us": source.loaded_at_us,
         "accepted": version is not None,
         "sha256": source.sha256,
-        "source": source.text,
+        "source": cut(source.text),
         "findings": findings,
         "loaded_by": source.loaded_by,
     }

@@ -269,7 +269,7 @@ URLS = {
     "https://a b.test/": "give a URL such as",
     "https://x.test:99999/": "Port out of range",
     "tcp://x.test": "name the port, such as tcp://x.test:443",
-    "https://me:pw@x.test/": "leave out credentials",
+    "https://***@x.test/": "leave out credentials",
     "https://x.test/#top": "leave out credentials and #fragment",
     "https://x.test/ö": "percent-encode the path",
     "https://x.test/a?b c": "percent-encode the path",
