@@ -104,7 +104,6 @@ async def coordinator(launch: Launch) -> AsyncIterator[Runtime]:
     # Before anything is made: a bad file leaves no data directory behind.
     load_config(launch.config_file, loaded_at_us=launch.wall())
     async with AsyncExitStack() as stack:
-        stack.callback(lambda: log.info("stopped"))
         data = stack.enter_context(hold(launch.data_dir))
         runtime = await _open_stores(stack, data, launch)
         fleet = await _open_doors(stack, data, runtime, launch)

@@ -28,6 +28,7 @@ from coordinator.core.planner import check_ids
 from coordinator.core.redacting import redact
 from coordinator.core.registry import Vantage
 from coordinator.core.roster import HEAD, full, line
+from coordinator.ending import STOP_S_MAX, Ending
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.networks import network_files, read_files
 from coordinator.parsing import DEFAULT_CONFIG, add_command, add_data, described, key_value
@@ -41,7 +42,8 @@ T = TypeVar("T")
 _RUN: Final = """example:
   soundings coordinator run --config soundings.toml --data /var/lib/soundings
 
-Serves until SIGTERM or SIGINT; then commits and acknowledges what it took, and ends. The
+Serves until SIGTERM or SIGINT; then commits and acknowledges what it took, tells probes when to come
+back, and ends within 45 s; a second signal ends it at once (code 128 and its number). The
 configuration is read anew when it changes and on SIGHUP; a bad file leaves the plan in force.
 
 """
@@ -221,15 +223,16 @@ def _run(args: argparse.Namespace) -> int:
     return Exit.GOOD
 
 
-async def serve(launch: Launch) -> None:
+async def serve(launch: Launch, *, bound_s: float = STOP_S_MAX) -> None:
     """Run a coordinator until a signal; say on stdout when and where it is ready.
 
-    The signals are caught before `ready` is printed: who waits for it may stop us at once.
+    The signals are caught before `ready` is printed: who waits for it may stop us at once. It ends
+    within `bound_s` of the first one, or at once with the second.
     """
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    ending = Ending(bound_s=bound_s)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ending.ask, number)
     async with coordinator(launch) as runtime:
         gc.collect()
         gc.freeze()
@@ -237,7 +240,8 @@ async def serve(launch: Launch) -> None:
         loop.add_signal_handler(signal.SIGHUP, runtime.configs.ask)
         doors = " ".join(f"{door}={where}" for door, where in runtime.addresses.items())
         print(f"ready {doors}", flush=True)
-        await stop.wait()
+        await ending.wait()
+    structlog.get_logger("coordinator").info("stopped")
 
 
 def _check_config(args: argparse.Namespace) -> int:

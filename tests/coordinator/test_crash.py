@@ -116,6 +116,80 @@ def test_kill_9_in_a_commit_loses_and_doubles_nothing(tmp_path: Path, fault: str
     assert batches == [(REPORTS, REPORTS * ROWS)]
 
 
+def until_said(log: Path, text: str) -> None:
+    """Wait until a process has written this."""
+    ends_at = time.monotonic() + 20
+    while text not in log.read_text():
+        assert time.monotonic() < ends_at, log.read_text()
+
+
+async def until_stalled(path: Path, process: subprocess.Popen[str], ready: str) -> None:
+    """A report whose commit never returns, and a first signal that has been heard."""
+    probe = await first_probe(path, door(ready, "enrol"))
+    async with session(door(ready, "fleet"), probe.channel()) as line:
+        await line.hello(sent_at_us=now_us())
+        await line.send(batch=batch_of(body_of([row(1, now_us() - SECOND_US)])))
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "stalled\n"
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(until_said, path / "log", "event=stopping")
+
+
+@pytest.mark.parametrize(
+    ("fault", "signals", "code", "said"),
+    [
+        ("stall", [signal.SIGTERM], 128 + signal.SIGTERM, "stopped_at_once"),
+        ("bounded_stall", [], 7, "stop_overran"),
+    ],
+)
+def test_a_stalled_disk_cannot_keep_a_process(
+    tmp_path: Path, fault: str, signals: list[signal.Signals], code: int, said: str
+) -> None:
+    """A second signal ends it at once, and without one it ends within its bound; each says so."""
+    (tmp_path / "soundings.toml").write_text(CONFIG, encoding="utf-8")
+    with running(tmp_path, fault, 1) as (process, ready):
+        asyncio.run(until_stalled(tmp_path, process, ready))
+        for number in signals:
+            process.send_signal(number)
+        assert process.wait(20) == code
+    log = (tmp_path / "log").read_text()
+    assert log.count(f"event={said} ") == 1
+    assert "event=stopped\n" not in log
+
+
+async def drained(path: Path, ready: str, process: subprocess.Popen[str]) -> list[int]:
+    """Reports on their way when the signal comes: what was acknowledged until the farewell."""
+    probe = await first_probe(path, door(ready, "enrol"))
+    acked = []
+    async with session(door(ready, "fleet"), probe.channel()) as line:
+        await line.hello(sent_at_us=now_us())
+        for seq in range(1, 9):
+            rows = [row(1, now_us() - SECOND_US, total_us=seq)]
+            await line.send(batch=batch_of(body_of(rows), seq=seq))
+        acked.append((await line.receive("ack")).seq)
+        process.send_signal(signal.SIGTERM)
+        while (message := await line.next()).WhichOneof("message") == "ack":
+            acked.append(message.ack.seq)
+        assert message.WhichOneof("message") == "drain"
+        assert 2000 <= message.drain.retry_after_ms <= 10_000
+        assert (await line.ended()).code is grpc.StatusCode.UNAVAILABLE
+    return acked
+
+
+def test_a_signal_ends_it_with_nothing_owed(tmp_path: Path) -> None:
+    """Last acknowledgements, then when to come back, then the end: code 0, and what was acknowledged is stored."""
+    (tmp_path / "soundings.toml").write_text(CONFIG, encoding="utf-8")
+    with running(tmp_path, "none", 1) as (process, ready):
+        acked = asyncio.run(drained(tmp_path, ready, process))
+        assert process.wait(20) == 0
+    con = duckdb.connect(tmp_path / "d" / "soundings.duckdb", read_only=True)
+    assert con.execute("SELECT count(*), max(seq) FROM batches").fetchall() == [(max(acked),) * 2]
+    con.close()
+    assert not (tmp_path / "d" / "soundings.duckdb.wal").exists()
+    log = (tmp_path / "log").read_text()
+    assert [log.count(f"event={name}") for name in ("stopping", "stopped")] == [1, 1]
+
+
 def test_a_running_coordinator_is_named_to_a_second_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

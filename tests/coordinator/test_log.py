@@ -87,7 +87,7 @@ def _events(lines: list[MutableMapping[str, Any]]) -> Counter[str]:
 
 
 ONCE = {
-    *("ready", "stopping", "stopped", "probe_enrolled", "certificate_renewed", "probe_clock_off"),
+    *("ready", "stopping", "probe_enrolled", "certificate_renewed", "probe_clock_off"),
     *("report_rejected", "store_in_trouble", "store_recovered", "files_held", "files_let_go"),
 }
 OTHERWISE = {
