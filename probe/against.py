@@ -65,9 +65,10 @@ def named(text: str, families: Iterable[int]) -> tuple[Target, ...]:
         if colon and (head.endswith("]") or ":" not in head):
             host, port = head, tail
     host = host.removeprefix("[").removesuffix("]") if host.endswith("]") else host
-    if not host or "[" in host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"--against {text!r}: write it as HOST, HOST:PORT or [2001:db8::1]:PORT")
     address = parse_address(host)
+    is_host = address is not None or (host and not set(host) & set("[]:"))
+    if not is_host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"--against {text!r}: write it as HOST, HOST:PORT or [2001:db8::1]:PORT")
     mine = sorted(families) or [4] if address is None else [address.version]
     return tuple(Target(host, int(port), family) for family in mine)
 

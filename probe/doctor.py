@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"the probe's state directory (default {DEFAULT_STATE})",
     )
-    add_vantage_arguments(parser)
+    add_vantage_arguments(parser, usual="DIR/probe.toml")
 
 
 def run(args: argparse.Namespace) -> int:

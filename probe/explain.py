@@ -93,7 +93,9 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     add("--pinned", metavar="ADDRESS", help="contact this address instead of resolving the name")
 
 
-def add_vantage_arguments(parser: argparse.ArgumentParser) -> None:
+def add_vantage_arguments(
+    parser: argparse.ArgumentParser, *, usual: str = f"{DEFAULT_STATE}/probe.toml"
+) -> None:
     """The options that stand for this vantage point, on top of its probe.toml."""
     add = parser.add_argument_group("from where").add_argument
     add(
@@ -115,7 +117,7 @@ def add_vantage_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help=f"probe.toml (default {DEFAULT_STATE}/probe.toml, if it can be read)",
+        help=f"probe.toml (default {usual}, if it can be read)",
     )
 
 
@@ -156,17 +158,13 @@ async def _repeat(check: Check, box: Toolbox, repetitions: int) -> list[Outcome]
     return outcomes
 
 
-def _settings(path: Path | None) -> Settings:
-    if path is not None:
-        return load_settings(path, required=True)
-    usual = DEFAULT_STATE / "probe.toml"
-    # Who looks from here need not be the probe's own user.
-    return load_settings(usual, required=False) if os.access(usual, os.R_OK) else Settings()
-
-
 def vantage_settings(args: argparse.Namespace) -> Settings:
     """What probe.toml says. Raises ConfigError when it cannot be used."""
-    return _settings(args.config)
+    if args.config is not None:
+        return load_settings(args.config, required=True)
+    usual: Path = getattr(args, "state", DEFAULT_STATE) / "probe.toml"
+    # Who looks from here need not be the probe's own user.
+    return load_settings(usual, required=False) if os.access(usual, os.R_OK) else Settings()
 
 
 def toolbox_settings(args: argparse.Namespace) -> ToolboxSettings:
@@ -176,7 +174,7 @@ def toolbox_settings(args: argparse.Namespace) -> ToolboxSettings:
         ConfigError: probe.toml cannot be used.
         ValueError: an option of the command line cannot; the text says how to write it.
     """
-    settings = _settings(args.config)
+    settings = vantage_settings(args)
     parse_networks(args.allow_network)
     for server in args.resolver:
         parse_endpoint(server)

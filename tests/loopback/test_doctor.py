@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,7 +173,9 @@ def test_hosts_as_people_write_them(text: str, targets: list[Target]) -> None:
         assert list(named(text, ())) == targets[:1]
 
 
-@pytest.mark.parametrize("text", ["", ":80", "x.test:", "x.test:0", "x.test:65536", "[::1]80"])
+@pytest.mark.parametrize(
+    "text", ["", ":80", "x.test:", "x.test:0", "x.test:65536", "[::1]80", "a:b:c", "2001:db8::x"]
+)
 def test_what_is_no_host(text: str) -> None:
     """Said with how to write it."""
     with pytest.raises(ValueError, match="write it as HOST"):
@@ -272,6 +275,15 @@ async def test_a_coordinator_that_the_policy_bars_is_not_called_broken(
         findings = await found(capsys, "--state", state, "--config", bare)
     (door,) = (one for name, one in findings.items() if name.startswith("coordinator"))
     assert (door["level"], "127.0.0.1 is loopback" in door["says"]) == ("limited", True)
+
+
+async def test_the_settings_are_those_of_the_state_directory(
+    tmp_path: Path,
+) -> None:
+    """As `probe run` reads them; another probe's limits would be compared with this one's plan."""
+    (tmp_path / "probe.toml").write_text("[limits]\ncheks_per_s = 1\n")
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/probe.toml")):
+        await examine("--state", tmp_path)
 
 
 async def test_what_the_state_holds(
