@@ -338,6 +338,7 @@ def _operations(runtime: Runtime, door: FleetDoor, plans: Plans) -> Operations:
         ca_key_sha256=lambda: runtime.authority.key_sha256,
         seen=lambda: runtime.presence.seen,
         changed=changed,
+        refused=plans.refused,
     )
 
 

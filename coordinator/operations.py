@@ -13,6 +13,7 @@ from coordinator.core.reading import Accept, UnfitError
 from coordinator.core.registry import Probe, ProbeState, Seen, Vantage
 from coordinator.core.tokens import TTL_S_DEFAULT, TTL_S_MAX, Token
 from coordinator.store.registry import Registry, RegistryError
+from proto.model import HostLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class ProbeFacts:
 
     probe: Probe
     seen: Seen | None
+    refused: tuple[str, ...] = ()  # what of its plan its host's limits refuse, a sentence each
 
     @property
     def state(self) -> str:
@@ -35,7 +37,9 @@ async def _nothing_to_do(_: Probe) -> None:
 
 
 class Operations:
-    """`changed` is awaited with every probe whose state changed."""
+    """`changed` is awaited with every probe whose state changed; `refused` says what of a probe's plan
+    the limits of its host refuse.
+    """
 
     def __init__(
         self,
@@ -44,11 +48,13 @@ class Operations:
         ca_key_sha256: Callable[[], bytes],
         seen: Callable[[], Mapping[str, Seen]] = dict,
         changed: Callable[[Probe], Awaitable[None]] = _nothing_to_do,
+        refused: Callable[[Probe, HostLimits], tuple[str, ...]] = lambda _probe, _limits: (),
     ) -> None:
         self._registry = registry
         self._ca_key_sha256 = ca_key_sha256
         self._seen = seen
         self._changed = changed
+        self._refused = refused
 
     async def create_token(self, *, name: str, vantage: Vantage, ttl_s: int) -> tuple[str, Token]:
         """A token and its text. Raises RegistryError when a fact of the vantage cannot be."""
@@ -66,8 +72,13 @@ class Operations:
 
     async def list_probes(self) -> list[ProbeFacts]:
         """Every probe, oldest first."""
-        seen = self._seen()
-        return [ProbeFacts(probe, seen.get(probe.probe_id)) for probe in self._registry.probes()]
+        return [self._facts(probe) for probe in self._registry.probes()]
+
+    def _facts(self, probe: Probe) -> ProbeFacts:
+        seen = self._seen().get(probe.probe_id)
+        if seen is None or seen.limits is None or probe.state is ProbeState.REVOKED:
+            return ProbeFacts(probe, seen)
+        return ProbeFacts(probe, seen, self._refused(probe, seen.limits))
 
     async def revoke(self, probe_id: str, *, by: str = "") -> str:
         """Refuse a probe for ever. Raises RegistryError when there is no such probe."""

@@ -13,13 +13,14 @@ from typing import Final
 import trio
 
 from probe.core.address import parse_address
-from probe.core.limits import TRACES_MAX, Gate, Limits, contacts_of
+from probe.core.limits import TRACES_MAX, Gate
 from probe.core.wayout import HostReading, WayReading, distance
 from probe.io import hostfacts
 from probe.io.box import Toolbox
 from probe.io.ways import gateway_state, interface_to, way_to
 from probe.toolbox import run_check
-from proto.model import Check, Kind, Result
+from proto.charges import contacts_of
+from proto.model import Check, HostLimits, Kind, Result
 
 HOSTS_MAX: Final = 6
 """Anchors of the plan that are compared: a majority of these is no accident."""
@@ -84,7 +85,7 @@ def anchors_of(checks: Iterable[Check]) -> tuple[Target, ...]:
 
 
 async def read_hosts(
-    box: Toolbox, limits: Limits, targets: Sequence[Target]
+    box: Toolbox, limits: HostLimits, targets: Sequence[Target]
 ) -> tuple[HostReading, ...]:
     """Reach each of these, all at once."""
     reach = _Reach(box, Gate(limits, now_s=trio.current_time()))
@@ -100,7 +101,7 @@ async def read_hosts(
 
 
 async def read_ways(
-    box: Toolbox, limits: Limits, targets: Sequence[Target]
+    box: Toolbox, limits: HostLimits, targets: Sequence[Target]
 ) -> tuple[tuple[HostReading, ...], tuple[WayReading, ...]]:
     """The hosts, and what the kernel says of the ways there before and after."""
     before = {family: hostfacts.counters(family) for family in box.families}

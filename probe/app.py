@@ -25,6 +25,7 @@ from probe.io.disk import OsDisk, Spool, SpoolError
 from probe.io.outbox import Outbox
 from probe.io.recollection import Recollection
 from probe.io.session import Ports
+from probe.io.sightings import Sightings
 from probe.io.state import Identity, StateDirectory
 from probe.io.uplink import Uplink
 from probe.plans import PlanBook
@@ -52,6 +53,8 @@ class Probe:
         self._box = box
         self._boot_id = secrets.token_hex(8)
         self._started_s = trio.current_time()
+        self._limits = settings.limits
+        self._sightings = Sightings(state)
         self.clocks = Clocks(box.wall)
         self.outbox = Outbox(_open_spool(state, settings, now_us=box.wall()))
         self.engine = Engine(
@@ -84,6 +87,7 @@ class Probe:
             adopt=self.plans.adopt,
             run=self.engine.request,
             once=self._run_once,
+            sighted=self._sightings.note,
             reply_deadline_s=settings.link.reply_deadline_s,
         )
 
@@ -119,6 +123,7 @@ class Probe:
             families=tuple(sorted(self._box.families)),
             capabilities=_capabilities(self._box),
             plan_since_us=self.plans.since_us,
+            limits=self._limits,
         )
 
     def _heartbeat(self) -> Heartbeat:
@@ -139,6 +144,7 @@ class Probe:
             plan_since_us=self.plans.since_us,
             overloaded_slots=self.engine.overloaded_slots,
             clock_drift_ppb=None if drift is None else drift.ppb,
+            translated=self._sightings.translated,
         )
 
 

@@ -20,7 +20,7 @@ import trio
 
 from probe.against import Target, anchors_of, named, read_ways
 from probe.core import doctor as core
-from probe.core.finding import as_data, exit_code, render
+from probe.core.finding import ENDS, as_data, exit_code, render
 from probe.core.keeping import SpoolReading, StateReading
 from probe.core.memory import AddressMemory
 from probe.exits import Exit, ProbeError
@@ -30,6 +30,7 @@ from probe.io.clock import kernel_clock, wall_us
 from probe.io.disk import Spool, SpoolError, SpoolSettings, StillDisk
 from probe.io.recollection import FILE as MEMORY_FILE
 from probe.io.rpc import split_endpoint
+from probe.io.sightings import kept_sighting
 from probe.io.state import DEFAULT_STATE, StateDirectory
 from probe.io.tls import verifying_context
 from probe.plans import stored_plan
@@ -38,7 +39,7 @@ from probe.settings import Settings
 from probe.toolbox import Toolbox, open_toolbox
 from proto.model import WireError
 
-EXAMPLES: Final = """examples:
+EXAMPLES: Final = f"""examples:
   soundings probe doctor
   soundings probe doctor --against example.org --against 192.0.2.7:80
   sudo -u soundings-probe soundings probe doctor --json
@@ -46,8 +47,7 @@ EXAMPLES: Final = """examples:
 Run it as the user that will run the probe: rights differ. Hosts that --against names are each asked
 for three connections, three echoes and two traces.
 
-exit codes here: 0 nothing is broken, 1 something is, 2 an option makes no sense, 3 bad configuration,
-9 the permission to send ICMP is missing.
+exit codes here: {"; ".join(f"{code.value} {meaning}" for code, meaning in ENDS.items())}
 
 """
 _SYSTEMD: Final = Path("/run/systemd/system")
@@ -155,6 +155,7 @@ def _kept(state: StateDirectory, spool: SpoolSettings, *, now_us: int) -> StateR
     try:
         identity = state.identity()
         memory = state.read(MEMORY_FILE)
+        found = replace(found, sighting=kept_sighting(state))
     except ProbeError as error:
         return found if error.code is Exit.BAD_CONFIG else replace(found, spool_trouble=str(error))
     names = _remembered(memory, now_us=now_us)

@@ -25,14 +25,15 @@ import trio
 
 from probe.core import ledger
 from probe.core.ledger import Begun
-from probe.core.limits import Gate, Limits, contacts_of, never_beside
+from probe.core.limits import Gate
 from probe.core.outcome import Outcome, Start
 from probe.core.schedule import Gap, Schedule, Slot
 from probe.core.triggers import Triggers
 from probe.due import Due
 from probe.io.clock import Clocks
 from probe.io.vitals import Lateness
-from proto.model import Certificate, Check, Reason, Result
+from proto.charges import contacts_of, never_beside
+from proto.model import Certificate, Check, HostLimits, Reason, Result
 
 STARTS_PER_TURN: Final = 64
 """Starts before the loop reads sockets again: more would let replies wait behind sends."""
@@ -73,7 +74,7 @@ class Engine:
     """The measuring half of a probe."""
 
     def __init__(
-        self, probe_id: str, *, clocks: Clocks, limits: Limits, runner: Runner, keep: Keep
+        self, probe_id: str, *, clocks: Clocks, limits: HostLimits, runner: Runner, keep: Keep
     ) -> None:
         self._clocks = clocks
         self._runner = runner

@@ -32,11 +32,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from probe.core import backoff
-from probe.core.limits import Limits
 from probe.core.spool import Eviction
 from probe.io.disk import SpoolSettings
 from probe.io.session import REPLY_DEADLINE_S
-from proto.model import ConfigError
+from proto.model import ConfigError, HostLimits
 
 CLOCK_OFFSET_MAX_S: Final = 10 * 366 * 86400.0
 SPOOL_CAP_MIN_MIB: Final = 1 / 16
@@ -63,7 +62,7 @@ class Settings:
     user: str | None = None
     tx_stamps: bool = False
     clock_offset_s: float = 0.0
-    limits: Limits = field(default_factory=Limits)
+    limits: HostLimits = field(default_factory=HostLimits)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     link: LinkSettings = field(default_factory=LinkSettings)
 
@@ -107,7 +106,7 @@ def _settings(reader: _Reader, tables: Mapping[str, Any]) -> Settings:
     if link.get("backoff_cap_s", backoff.CAP_S) < link.get("backoff_base_s", backoff.BASE_S):
         reader.find("link.backoff_cap_s", link.get("backoff_cap_s"), "make it at least the base")
     return Settings(
-        **known, limits=Limits(**limits), spool=_spool(spool), link=LinkSettings(**link)
+        **known, limits=HostLimits(**limits), spool=_spool(spool), link=LinkSettings(**link)
     )
 
 

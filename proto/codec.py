@@ -14,13 +14,11 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from proto.columns import COLUMNS, HOP_COLUMNS, Column, Encoding, unzigzag, zigzag
-from proto.gen import fleet_pb2, plan_pb2, report_pb2
+from proto.gen import plan_pb2, report_pb2
 from proto.model import (
     Certificate,
     Check,
     Control,
-    Heartbeat,
-    Hello,
     Hop,
     Kind,
     Plan,
@@ -307,93 +305,3 @@ def _certificate(der: bytes) -> Certificate:
 def fingerprint(der: bytes) -> str:
     """SHA-256 of a certificate, in hex."""
     return hashlib.sha256(der).hexdigest()
-
-
-# --- session ------------------------------------------------------------------------------------
-
-
-def hello_to_wire(hello: Hello, *, sent_at_us: int) -> fleet_pb2.Hello:
-    """First message of a session; `sent_at_us` lets the coordinator see a gross clock error."""
-    return fleet_pb2.Hello(
-        boot_id=hello.boot_id,
-        version=hello.version,
-        epoch=hello.epoch,
-        next_seq=hello.next_seq,
-        backlog_rows=hello.backlog_rows,
-        evicted_rows=hello.evicted_rows,
-        plan_version=hello.plan_version,
-        families=hello.families,
-        capabilities=hello.capabilities,
-        sent_at_us=sent_at_us,
-        plan_since_us=hello.plan_since_us,
-    )
-
-
-def hello_from_wire(message: fleet_pb2.Hello) -> Hello:
-    """Raises WireError when it names no boot or a family other than 4 and 6."""
-    _require(0 < len(message.boot_id) <= _NAME_MAX, "hello: boot_id is empty or too long")
-    _require(len(message.version) <= _NAME_MAX, "hello: version is too long")
-    _require(set(message.families) <= {4, 6}, f"hello: families are {list(message.families)}")
-    _require(len(message.capabilities) <= _NAME_MAX, "hello: too many capabilities")
-    return Hello(
-        boot_id=message.boot_id,
-        version=message.version,
-        epoch=message.epoch,
-        next_seq=message.next_seq,
-        backlog_rows=message.backlog_rows,
-        evicted_rows=message.evicted_rows,
-        plan_version=message.plan_version,
-        families=tuple(message.families),
-        capabilities=tuple(message.capabilities),
-        plan_since_us=message.plan_since_us if message.HasField("plan_since_us") else None,
-    )
-
-
-def heartbeat_to_wire(beat: Heartbeat) -> fleet_pb2.Heartbeat:
-    """What a probe says of itself."""
-    return fleet_pb2.Heartbeat(
-        sent_at_us=beat.sent_at_us,
-        plan_version=beat.plan_version,
-        uptime_ms=_ms(beat.uptime_s),
-        rss_bytes=beat.rss_bytes,
-        cpu_ms=_ms(beat.cpu_s),
-        spool_bytes=beat.spool_bytes,
-        spool_rows=beat.spool_rows,
-        evicted_rows=beat.evicted_rows,
-        queue_depth=beat.queue_depth,
-        lateness_us_p99=beat.lateness_us_p99,
-        receive_drops=beat.receive_drops,
-        clock_synchronised=beat.clock_synchronised,
-        plan_since_us=beat.plan_since_us,
-        overloaded_slots=beat.overloaded_slots,
-        clock_drift_ppb=beat.clock_drift_ppb,
-    )
-
-
-def heartbeat_from_wire(message: fleet_pb2.Heartbeat) -> Heartbeat:
-    """Every heartbeat that parses is a heartbeat: its numbers are the probe's own claims."""
-
-    def known(name: Any) -> Any:
-        return getattr(message, name) if message.HasField(name) else None
-
-    return Heartbeat(
-        sent_at_us=message.sent_at_us,
-        plan_version=message.plan_version,
-        uptime_s=message.uptime_ms / 1000,
-        rss_bytes=known("rss_bytes"),
-        cpu_s=message.cpu_ms / 1000,
-        spool_bytes=message.spool_bytes,
-        spool_rows=message.spool_rows,
-        evicted_rows=message.evicted_rows,
-        queue_depth=message.queue_depth,
-        lateness_us_p99=known("lateness_us_p99"),
-        receive_drops=known("receive_drops"),
-        clock_synchronised=known("clock_synchronised"),
-        plan_since_us=known("plan_since_us"),
-        overloaded_slots=message.overloaded_slots,
-        clock_drift_ppb=known("clock_drift_ppb"),
-    )
-
-
-_NAME_MAX: Final = 128
-"""Characters in a name that a probe chooses: enough for any, too little to fill a log."""

@@ -309,6 +309,17 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostLimits:
+    """What the host of a probe allows whatever a plan says: section [limits] of probe.toml."""
+
+    checks_per_s: float = 50.0
+    per_target_per_minute: float = 60.0
+    concurrent: int = 200
+    concurrent_https: int = 64  # handshakes cost 1 ms of CPU each and would bunch up
+    outstanding_icmp: int = 5000  # 3.9 kB each; 65,536 is what the sequence number can tell apart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """What a probe says of itself."""
 
@@ -327,6 +338,9 @@ class Heartbeat:
     plan_since_us: int | None  # the first instant whose slots are this plan's; None: no plan yet
     overloaded_slots: int  # given up since the start because this probe was too busy
     clock_drift_ppb: int | None  # how much the wall clock gains on the coordinator's; None: unknown
+    translated: bool | None = (
+        None  # the coordinator sees another address than it sends from; None: unknown
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,3 +357,4 @@ class Hello:
     families: tuple[int, ...]
     capabilities: tuple[str, ...]  # icmp4, icmp4_raw, rx_stamps, tx_stamps, ...
     plan_since_us: int | None  # as in Heartbeat
+    limits: HostLimits | None = None  # None: it did not say

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from coordinator.core.networks import Place
+from proto.model import HostLimits
 
 SPIFFE_PREFIX: Final = "spiffe://soundings/probe/"
 """The probe's identity is the one URI of this form in its certificate."""
@@ -142,13 +143,15 @@ class Seen:
     rss_bytes: int | None = None
     families: tuple[int, ...] = ()
     capabilities: tuple[str, ...] = ()
+    translated: bool | None = None
+    limits: HostLimits | None = None
 
 
 FIGURES: Final = (
     *("seen_at_us", "address", "version", "plan_version", "clock_offset_us", "clock_error_us"),
     *("clock_drift_ppb", "clock_synchronised", "spool_rows", "spool_bytes", "evicted_rows"),
     *("overloaded_slots", "lateness_us_p99", "queue_depth", "receive_drops", "uptime_s", "cpu_s"),
-    "rss_bytes",
+    *("rss_bytes", "translated"),
 )
 """The fields of Seen that an operator is shown, each under its name."""
 

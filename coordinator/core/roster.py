@@ -43,13 +43,15 @@ def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
         ("last heard", _ago(facts["seen_at_us"], now_us)),
         ("network", _sourced(facts, "asn", "AS{}")),
         ("country", _sourced(facts, "country", "{}")),
-        ("comes from", _said(facts["address"], "{}") + _held(facts)),
+        ("comes from", _said(facts["address"], "{}") + _held(facts) + _translated(facts)),
         ("provider", facts["provider"] or "not declared"),
         ("labels", ", ".join(f"{k}={v}" for k, v in sorted(facts["labels"].items())) or "none"),
         ("version", _said(facts["version"])),
         ("families", ", ".join(f"IPv{one}" for one in facts["families"]) or _said(None)),
         ("capabilities", ", ".join(facts["capabilities"]) or _said(None)),
         ("plan", _said(facts["plan_version"])),
+        ("allowed", _allowed(facts["limits"])),
+        *(("REFUSED", text) for text in facts["refused"]),
         ("up for", _said(facts["uptime_s"], "{:.0f} s")),
         ("clock", f"{clock(facts)} to the coordinator's, {_discipline(facts)}, {_drift(facts)}"),
         ("spool", f"{_said(facts['spool_rows'], '{} rows')}, {_mib(facts['spool_bytes'])}"),
@@ -93,6 +95,25 @@ def _sourced(facts: Facts, fact: str, form: str) -> str:
 
 def _held(facts: Facts) -> str:
     return f", held by {facts['seen_holder']}" if facts["seen_holder"] else ""
+
+
+def _translated(facts: Facts) -> str:
+    """Whether that is its own address."""
+    translated = facts["translated"]
+    if translated is None:
+        return ""
+    return ", behind NAT: it sends from another" if translated else ", its own"
+
+
+def _allowed(limits: Mapping[str, float] | None) -> str:
+    return (
+        _said(None)
+        if limits is None
+        else "{checks_per_s:g} checks a second, {per_target_per_minute:g} a minute to one target, "
+        "{concurrent} at once ({concurrent_https} of them TLS), {outstanding_icmp} echoes out".format(
+            **limits
+        )
+    )
 
 
 def clock(facts: Facts) -> str:

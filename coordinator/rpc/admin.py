@@ -6,6 +6,7 @@ With the coordinator stopped the same operations run on the files directly (coor
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict, fields
 from typing import Any
 
 import grpc
@@ -22,8 +23,8 @@ from coordinator.rpc.tracing import TraceRefusedError, Tracing
 from coordinator.rpc.upkeep import HeldError, Upkeep
 from coordinator.store.readers import StoreUnavailableError
 from coordinator.store.registry import RegistryError
-from proto.gen import admin_pb2, admin_pb2_grpc
-from proto.model import SoundingsError
+from proto.gen import admin_pb2, admin_pb2_grpc, fleet_pb2
+from proto.model import HostLimits, SoundingsError
 
 
 class AdminDoor(admin_pb2_grpc.AdminServiceServicer):
@@ -239,6 +240,7 @@ def facts_to_wire(facts: ProbeFacts) -> admin_pb2.ProbeRow:
         seen=_place_to_wire(probe.seen or Place()),
         asn_source=probe.asn_source,
         country_source=probe.country_source,
+        refused=facts.refused,
     )
     if probe.decision is not None:
         row.state_reason, row.state_by = probe.decision.reason, probe.decision.by
@@ -255,10 +257,16 @@ def _place_to_wire(place: Place) -> admin_pb2.Vantage:
 def _add_seen(row: admin_pb2.ProbeRow, seen: Seen) -> None:
     row.families.extend(seen.families)
     row.capabilities.extend(seen.capabilities)
+    if seen.limits is not None:
+        row.limits.CopyFrom(fleet_pb2.HostLimits(**asdict(seen.limits)))
     for name in FIGURES:
         value = getattr(seen, name)
         if value is not None:
             setattr(row, name, value)
+
+
+def _limits_from_wire(limits: fleet_pb2.HostLimits) -> dict[str, float]:
+    return {field.name: getattr(limits, field.name) for field in fields(HostLimits)}
 
 
 def facts_from_wire(row: admin_pb2.ProbeRow) -> dict[str, Any]:
@@ -285,5 +293,7 @@ def facts_from_wire(row: admin_pb2.ProbeRow) -> dict[str, Any]:
         "state_at_us": row.state_at_us if row.HasField("state_at_us") else None,
         "families": list(row.families),
         "capabilities": list(row.capabilities),
+        "limits": _limits_from_wire(row.limits) if row.HasField("limits") else None,
+        "refused": list(row.refused),
         **{name: getattr(row, name) if row.HasField(name) else None for name in FIGURES},
     }

@@ -23,9 +23,10 @@ from coordinator.core.registry import Probe
 from coordinator.rpc.authority import Authority
 from coordinator.store.catalogue import Catalogue, Followed, following, record_following
 from coordinator.store.writer import Store
+from proto.charges import refused
 from proto.codec import plan_seal, plan_to_wire
 from proto.gen import fleet_pb2, plan_pb2
-from proto.model import Kind, Plan
+from proto.model import HostLimits, Kind, Plan
 
 RETRY_S = 2.0
 """Between two tries to record while the store is in trouble."""
@@ -76,6 +77,7 @@ class Plans:
         self._last_number = 0
         self._allotted: dict[str, Candidate] = {}
         self._current: dict[str, tuple[Candidate, Issued]] = {}
+        self._refused: dict[tuple[int, HostLimits], tuple[str, ...]] = {}  # by number of the plan
         self._following: dict[str, int] = {}
         self._pending: dict[str, tuple[Followed | None, int]] = {}
         self._wake = asyncio.Event()
@@ -96,6 +98,7 @@ class Plans:
         """Another configuration is in force."""
         self._catalogue = catalogue
         self._issued.clear()
+        self._refused.clear()
         self._allotted.clear()
         self._allot()
 
@@ -162,6 +165,16 @@ class Plans:
             traces=frozenset(check.check_no for check in checks if check.kind is Kind.TRACE),
         )
         return issued
+
+    def refused(self, probe: Probe, limits: HostLimits | None) -> tuple[str, ...]:
+        """What of its plan these limits of its host refuse, a sentence each."""
+        if limits is None:
+            return ()
+        plan = self.of(probe).plan
+        found = self._refused.get((plan.version, limits))
+        if found is None:
+            found = self._refused[plan.version, limits] = refused(plan.checks, limits)
+        return found
 
     def signed(self, probe: Probe, *, is_old: bool = False) -> fleet_pb2.Down:
         """The plan of this probe as it is sent to it, and to no other; `is_old`: by the old CA."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from coordinator.core.doorway import Refusal
 from coordinator.core.intake import PAST_MAX_US, BatchName
 from coordinator.core.registry import Probe
 from coordinator.core.settings import Limits
+from coordinator.rpc.beats import row_of, said_in
 from coordinator.rpc.budget import BudgetSpentError
 from coordinator.rpc.desk import Desk
 from coordinator.rpc.doors import BATCH_BYTES_MAX
@@ -30,10 +32,10 @@ from coordinator.rpc.plans import Issued
 from coordinator.rpc.unpacking import unpack
 from coordinator.store.commit import Arrival, Fate
 from coordinator.store.readers import StoreUnavailableError
-from coordinator.store.rows import ClockRow, HeartbeatRow, RejectRow, SessionRow
-from proto.codec import heartbeat_from_wire, hello_from_wire
+from coordinator.store.rows import ClockRow, RejectRow, SessionRow
 from proto.gen import fleet_pb2
 from proto.model import Hello, WireError
+from proto.session_codec import heartbeat_from_wire, hello_from_wire
 
 MARKS_MAX: Final = 256
 """High-water marks told in Welcome: a probe that restarted more often gets the newest."""
@@ -137,6 +139,7 @@ class ProbeSession:
             evicted_rows=hello.evicted_rows,
             families=hello.families,
             capabilities=hello.capabilities,
+            limits=hello.limits,
         )
         marks = list(desk.store.marks_of(probe_id).items())[-MARKS_MAX:]
         welcome = fleet_pb2.Welcome(
@@ -144,12 +147,18 @@ class ProbeSession:
             max_batch_bytes=BATCH_BYTES_MAX,
             have=[fleet_pb2.Ack(epoch=epoch, seq=seq) for epoch, seq in marks],
             sent_at_us=desk.wall(),
+            address=self.address or "",
         )
         self.outbox.put(fleet_pb2.Down(welcome=welcome))
         self.send_plan()
         self._tell_clock(message.sent_at_us)
         self._note_plan(hello.plan_version, hello.plan_since_us)
-        self._record("connect", backlog_rows=hello.backlog_rows, evicted_rows=hello.evicted_rows)
+        self._record(
+            "connect",
+            backlog_rows=hello.backlog_rows,
+            evicted_rows=hello.evicted_rows,
+            limits=None if hello.limits is None else asdict(hello.limits),
+        )
 
     def send_plan(self) -> None:
         """The plan of this probe, unless it is the one that was sent last."""
@@ -158,6 +167,8 @@ class ProbeSession:
             return
         self._sent = issued
         self.heartbeat_s = issued.plan.heartbeat_s
+        for refused in self._desk.plans.refused(self.probe, self._hello.limits):
+            self._log.warning("plan_exceeds_host", refused=refused)
         self.outbox.put(self._desk.plans.signed(self.probe, is_old=self.is_old))
 
     def _tell_clock(self, sent_at_us: int) -> None:
@@ -254,45 +265,9 @@ class ProbeSession:
         if abs(beat.sent_at_us - self.seen_at_us) > PAST_MAX_US:
             raise WireError("heartbeat: sent_at_us is impossible")
         desk, probe_id = self._desk, self.probe.probe_id
-        desk.presence.note(
-            probe_id,
-            at_us=self.seen_at_us,
-            plan_version=beat.plan_version,
-            clock_drift_ppb=beat.clock_drift_ppb,
-            clock_synchronised=beat.clock_synchronised,
-            spool_rows=beat.spool_rows,
-            spool_bytes=beat.spool_bytes,
-            evicted_rows=beat.evicted_rows,
-            overloaded_slots=beat.overloaded_slots,
-            lateness_us_p99=beat.lateness_us_p99,
-            queue_depth=beat.queue_depth,
-            receive_drops=beat.receive_drops,
-            uptime_s=beat.uptime_s,
-            cpu_s=beat.cpu_s,
-            rss_bytes=beat.rss_bytes,
-        )
+        desk.presence.note(probe_id, at_us=self.seen_at_us, **said_in(beat))
         self._note_plan(beat.plan_version, beat.plan_since_us)
-        lateness, drift = beat.lateness_us_p99, beat.clock_drift_ppb
-        desk.store.record(
-            HeartbeatRow(
-                received_at_us=self.seen_at_us,
-                sent_at_us=beat.sent_at_us,
-                probe_id=probe_id,
-                plan_version=beat.plan_version,
-                uptime_s=beat.uptime_s,
-                rss_bytes=beat.rss_bytes,
-                cpu_s=beat.cpu_s,
-                spool_bytes=beat.spool_bytes,
-                spool_rows=beat.spool_rows,
-                evicted_rows=beat.evicted_rows,
-                queue_depth=beat.queue_depth,
-                lateness_ms_p99=None if lateness is None else lateness / 1000,
-                receive_drops=beat.receive_drops,
-                clock_synchronised=beat.clock_synchronised,
-                overloaded_slots=beat.overloaded_slots,
-                clock_drift_ppm=None if drift is None else drift / 1000,
-            )
-        )
+        desk.store.record(row_of(beat, probe_id=probe_id, received_at_us=self.seen_at_us))
 
     def _note_plan(self, version: int, since_us: int | None) -> None:
         at_us = followed_since_us(since_us, seen_at_us=self.seen_at_us)

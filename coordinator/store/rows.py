@@ -54,6 +54,7 @@ class HeartbeatRow:
     clock_synchronised: bool | None
     overloaded_slots: int
     clock_drift_ppm: float | None
+    translated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class SessionRow:
     families: str | None = None  # comma-separated
     capabilities: str | None = None
     address: str | None = None
+    limits: dict[str, float] | None = None  # of HostLimits, by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,9 @@ from typing import Final
 
 from probe.core.finding import Finding, broken, joined, limited, well
 from probe.core.keeping import StateReading, find_kept, find_limits
-from probe.core.limits import TRACES_MAX, Limits
+from probe.core.limits import TRACES_MAX
 from probe.core.wayout import HostReading, WayReading, find_ways
+from proto.model import HostLimits
 
 # Below this a pause of the loop loses echo replies: the usual 212,992 hold exactly 512 of them.
 RECEIVE_BUFFER_MIN_BYTES: Final = 1 << 20
@@ -66,7 +67,7 @@ class Readings:
     capabilities: int  # the effective set, as a bit mask
     has_systemd: bool
     local_ports: int | None
-    limits: Limits = field(default_factory=Limits)
+    limits: HostLimits = field(default_factory=HostLimits)
     state: StateReading = field(default_factory=StateReading)
     coordinator: HostReading | None = None  # its fleet door, first of hosts; None: not enrolled
     hosts: tuple[HostReading, ...] = ()
@@ -78,7 +79,12 @@ def examine(readings: Readings) -> tuple[Finding, ...]:
     return (
         *joined((_icmp(readings, 4),), (_icmp(readings, 6),)),
         *joined((_family(readings, 4),), (_family(readings, 6),)),
-        *find_ways(readings.hosts, readings.ways, named_elsewhere=readings.coordinator),
+        *find_ways(
+            readings.hosts,
+            readings.ways,
+            named_elsewhere=readings.coordinator,
+            sighting=readings.state.sighting,
+        ),
         *_coordinator(readings),
         *(_resolver(reading) for reading in readings.resolvers),
         _stamps(readings),

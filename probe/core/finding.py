@@ -8,10 +8,12 @@ command that repairs it.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
+
+from probe.exits import Exit
 
 COLUMNS: Final = 80
 """A terminal over a slow line has no more."""
@@ -103,12 +105,20 @@ def summary(findings: Sequence[Finding]) -> str:
     return ", ".join(f"{counts[level]} {level.value}" for level in Level)
 
 
-def exit_code(findings: Sequence[Finding]) -> int:
-    """0: nothing is broken; 9: a permission is missing (ICMP); 1: something else is broken."""
+ENDS: Final[Mapping[Exit, str]] = {
+    Exit.GOOD: "nothing is broken",
+    Exit.BAD_ANSWER: "something is broken",
+    Exit.NO_PERMISSION: "the permission to send ICMP is missing",
+}
+"""How an examination ends, and what that says; what comes before one ends as any command does."""
+
+
+def exit_code(findings: Sequence[Finding]) -> Exit:
+    """One of ENDS; a permission can be given at once, so it is said before other things."""
     names = [finding.name for finding in findings if finding.level is Level.BROKEN]
     if any(name.startswith("icmp") for name in names):
-        return 9
-    return 1 if names else 0
+        return Exit.NO_PERMISSION
+    return Exit.BAD_ANSWER if names else Exit.GOOD
 
 
 def as_data(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from probe.core.finding import Finding, broken, limited, well
-from probe.core.limits import Limits, contacts_of, never_beside
-from proto.model import Check, Control, Kind
+from probe.core.sighting import Sighting
+from proto.charges import contacts_of, never_beside
+from proto.model import Check, Control, HostLimits, Kind
 
 FREE_MIB_MIN: Final = 512.0
 """The spool's usual cap, and as much again for whoever else writes."""
@@ -47,6 +48,7 @@ class StateReading:
     checks: tuple[Check, ...] = ()  # of the plan in force
     plan: str | None = None  # which plan that is, in words
     plan_trouble: str | None = None
+    sighting: Sighting | None = None  # how the coordinator saw it last
 
 
 def find_kept(state: StateReading) -> tuple[Finding, ...]:
@@ -139,12 +141,14 @@ def _memory(state: StateReading) -> tuple[Finding, ...]:
     return (finding,)
 
 
-def find_limits(limits: Limits, checks: Iterable[Check], *, open_files: int) -> tuple[Finding, ...]:
+def find_limits(
+    limits: HostLimits, checks: Iterable[Check], *, open_files: int
+) -> tuple[Finding, ...]:
     """Whether what the operator allows lets everything run that a plan may ask for."""
     return (_open_files(limits, open_files), _beside(limits, checks))
 
 
-def _open_files(limits: Limits, open_files: int) -> Finding:
+def _open_files(limits: HostLimits, open_files: int) -> Finding:
     needed = FILES_BESIDE + FILES_PER_CHECK * limits.concurrent
     if open_files >= needed:
         return well("open files", f"up to {open_files}, and {needed} are needed at most")
@@ -159,7 +163,7 @@ def _open_files(limits: Limits, open_files: int) -> Finding:
 _USUAL_TRACE: Final = Check(check_no=0, check_id="a trace", kind=Kind.TRACE, host="")
 
 
-def _beside(limits: Limits, checks: Iterable[Check]) -> Finding:
+def _beside(limits: HostLimits, checks: Iterable[Check]) -> Finding:
     """The dearest run beside the schedule: a trace of the plan, or the usual one."""
     traces = [check for check in checks if check.kind is Kind.TRACE] or [_USUAL_TRACE]
     trace = max(traces, key=contacts_of)

@@ -17,11 +17,10 @@ half full: it can use what is left over and never what a slot is about to need.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-from probe.core.trace import WINDOW
-from proto.model import Check, Kind, Plan, Reason
+from proto.charges import TRACE_WINDOW, contacts_of, target_of, trace_packets
+from proto.model import Check, HostLimits, Kind, Plan, Reason
 
 INTERVAL_MIN_S: Final = 0.2
 """No plan may ask for less: a quarter of the shortest interval that the lab uses."""
@@ -78,17 +77,6 @@ TARGETS_MAX: Final = 50_000
 """Buckets kept at a time; full ones are forgotten first, since a new one starts full too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Section `[limits]` of probe.toml."""
-
-    checks_per_s: float = 50.0
-    per_target_per_minute: float = 60.0
-    concurrent: int = 200
-    concurrent_https: int = 64  # handshakes cost 1 ms of CPU each and would bunch up
-    outstanding_icmp: int = 5000  # 3.9 kB each; 65,536 is what the sequence number can tell apart
-
-
 class Bucket:
     """Tokens that refill with time: `rate_per_s` in the long run, `size` at once."""
 
@@ -122,12 +110,6 @@ class Bucket:
         self._at_s = max(self._at_s, now_s)
 
 
-def target_of(check: Check) -> str:
-    """Who receives the packets of a check, as far as the plan tells, in one spelling."""
-    name = check.server if check.kind is Kind.DNS and check.server else check.pinned or check.host
-    return name.lower().rstrip(".")
-
-
 def uses_tls(check: Check) -> bool:
     """Whether a run costs a handshake."""
     return check.use_tls or check.kind is Kind.TLS
@@ -136,35 +118,8 @@ def uses_tls(check: Check) -> bool:
 def echoes_of(check: Check) -> int:
     """Echo requests that a run may have outstanding."""
     if check.kind is Kind.TRACE and check.port is None:
-        return min(WINDOW, _trace_packets(check))
+        return min(TRACE_WINDOW, trace_packets(check))
     return check.packets if check.kind is Kind.ICMP else 0
-
-
-def contacts_of(check: Check) -> int:
-    """What a run is charged at its target: a trace one contact for every WINDOW packets it may send."""
-    return -(-_trace_packets(check) // WINDOW) if check.kind is Kind.TRACE else 1
-
-
-def never_beside(check: Check, limits: Limits) -> str | None:
-    """Why a run beside the schedule can never be admitted; None: it can, with the buckets full.
-
-    Half of each bucket is kept for slots, so twice what a run is charged must fit.
-    """
-    contacts = contacts_of(check)
-    for name, size, tokens in (
-        ("per_target_per_minute", limits.per_target_per_minute, contacts),
-        ("checks_per_s", limits.checks_per_s, 1),
-    ):
-        if max(1.0, size) < 2 * tokens:
-            return (
-                f"it is charged {tokens} and may use half of limits.{name}, which is {size:g}; "
-                f"{2 * tokens} is the least that lets it run"
-            )
-    return None
-
-
-def _trace_packets(check: Check) -> int:
-    return max(1, check.packets) * check.max_hops
 
 
 class _Targets:
@@ -198,7 +153,7 @@ class Gate:
         "_traces",
     )
 
-    def __init__(self, limits: Limits, *, now_s: float) -> None:
+    def __init__(self, limits: HostLimits, *, now_s: float) -> None:
         self._limits = limits
         self._running = 0
         self._running_tls = 0
@@ -366,7 +321,7 @@ def _bounds(check: Check) -> tuple[tuple[str, float, float, float], ...]:
         ("port", check.port or 0, 0, PORT_MAX),
         ("max_hops", check.max_hops, 1, HOPS_MAX),
         *(
-            (("packets times max_hops", _trace_packets(check), 1, TRACE_PACKETS_MAX),)
+            (("packets times max_hops", trace_packets(check), 1, TRACE_PACKETS_MAX),)
             if check.kind is Kind.TRACE
             else ()
         ),

@@ -31,10 +31,8 @@ from probe.core.outcome import (
     blank_row,
     validity_of,
 )
+from proto.charges import TRACE_WINDOW
 from proto.model import Check, Failure, Hop, Operation, StampSource
-
-WINDOW: Final = 8
-"""Packets on their way: what a target may get beyond those that were meant for it."""
 
 SILENT_MAX: Final = 8
 """Silent hops in a row that are asked before the way counts as dark: clouds hide up to seven."""
@@ -108,7 +106,7 @@ class Course:
 
     def take(self, now_s: float) -> Packet | None:
         """The packet to send now, counted as sent; None: the window is full, or nothing is left."""
-        if self._fault is not None or len(self._waiting(now_s)) >= WINDOW:
+        if self._fault is not None or len(self._waiting(now_s)) >= TRACE_WINDOW:
             return None
         packet = self._unsent()
         if packet is not None:

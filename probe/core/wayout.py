@@ -25,6 +25,7 @@ from typing import Final
 
 from probe.core.address import parse_address, special_use
 from probe.core.finding import Finding, broken, joined, limited, well
+from probe.core.sighting import Sighting
 from proto.model import Hop
 
 GAP_MS: Final = 100.0
@@ -99,13 +100,14 @@ def find_ways(
     ways: Sequence[WayReading],
     *,
     named_elsewhere: HostReading | None = None,
+    sighting: Sighting | None = None,
 ) -> tuple[Finding, ...]:
     """Everything that is known of the way out; one host may have its own finding elsewhere."""
     return (
         *(_host(host) for host in hosts if host != named_elsewhere),
         *_between(hosts),
         *joined(_of(4, ways, _tunnel), _of(6, ways, _tunnel)),
-        *(finding for way in ways for finding in _nat(way)),
+        *(finding for way in ways for finding in _nat(way, sighting)),
         *(finding for way in ways for finding in _silence(way, hosts)),
     )
 
@@ -233,23 +235,41 @@ def _tunnel(way: WayReading) -> tuple[Finding, ...]:
     return (finding,)
 
 
-def _nat(way: WayReading) -> tuple[Finding, ...]:
+def _nat(way: WayReading, sighting: Sighting | None) -> tuple[Finding, ...]:
+    """By the address that this machine has, and the one under which the coordinator sees it."""
     address = None if way.own is None else parse_address(way.own)
     if address is None:
         return ()
     name, use = f"address for IPv{way.family}", special_use(address)
-    if use is None:
-        return (well(name, f"{way.own}, public"),)
-    if use != "carrier-grade NAT":
-        return (well(name, f"{way.own} is {use}: translated on the way (NAT), as in many clouds"),)
-    finding = limited(
-        name,
-        f"{way.own} is of 100.64.0.0/10: shared with strangers (carrier-grade NAT)",
-        costs="a target's limits and blocks for strangers hit this vantage too, and a full table of "
-        "the translator looks like timeouts",
-        fix="# ask the provider for an address of its own",
-    )
+    known = sighting if sighting is not None and sighting.own == str(address) else None
+    told = "" if known is None else _seen(known)
+    if use == "carrier-grade NAT":
+        finding = limited(
+            name,
+            f"{way.own} is of 100.64.0.0/10: shared with strangers (carrier-grade NAT){told}",
+            costs="a target's limits and blocks for strangers hit this vantage too, and a full table of "
+            "the translator looks like timeouts",
+            fix="# ask the provider for an address of its own",
+        )
+    elif use is not None:
+        told = told or ": translated on the way (NAT), as in many clouds"
+        finding = well(name, f"{way.own} is {use}{told}")
+    elif known is None or not known.translated:
+        finding = well(name, f"{way.own}, public{told}")
+    else:
+        finding = limited(
+            name,
+            f"{way.own}, public{told}",
+            costs="its rows are of the network of that address: a tunnel, proxy or translator is between",
+            fix=f"ip -{way.family} route\n# and take the tunnel away, or declare the network it ends in",
+        )
     return (finding,)
+
+
+def _seen(sighting: Sighting) -> str:
+    if not sighting.translated:
+        return "; the coordinator sees the same"
+    return f"; behind NAT: the coordinator sees {sighting.seen}, this host has {sighting.own}"
 
 
 def _silence(way: WayReading, hosts: Sequence[HostReading]) -> tuple[Finding, ...]:

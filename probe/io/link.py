@@ -71,6 +71,7 @@ class Stream:
     """One open session: `send` never blocks; when `inbox` ends, `why` says why."""
 
     inbox: trio.MemoryReceiveChannel[fleet_pb2.Down]
+    own_address: str | None = None  # that it sends from; None: not connected yet
     call: GrpcCall = field(default_factory=lambda: begin(_SESSION))
     error: LinkError | None = None
     unread_bytes: int = 0  # handed to the inbox since it was last seen empty
@@ -125,6 +126,7 @@ async def _carry(
         except (OSError, ValueError, ProbeError, trio.BrokenResourceError) as error:
             stream.error = LinkError(f"UNAVAILABLE: {endpoint}: {words_of(error)}")
         else:
+            stream.own_address = wire.transport_stream.socket.getsockname()[0]
             await _talk(stream, inbox, wire)
 
 

@@ -21,9 +21,9 @@ from probe.io.clock import Clocks, clock_note
 from probe.io.disk import Stored
 from probe.io.link import LinkError, Stream
 from probe.io.outbox import Outbox
-from proto.codec import heartbeat_to_wire, hello_to_wire
 from proto.gen import fleet_pb2, plan_pb2
 from proto.model import Heartbeat, Hello
+from proto.session_codec import heartbeat_to_wire, hello_to_wire
 
 REPLY_DEADLINE_S: Final = 10.0
 """No answer for this long = the coordinator is stopped or the path is dead."""
@@ -60,6 +60,7 @@ class Ports:
     adopt: Callable[[plan_pb2.SignedPlan], Awaitable[None]]
     run: Callable[[int], None]  # a check of the plan, by its number, once and now
     once: Callable[[plan_pb2.SignedPlan], None]  # checks of no plan
+    sighted: Callable[[str | None, str], Awaitable[None]]  # own address, and the one that is seen
     reply_deadline_s: float = REPLY_DEADLINE_S
 
 
@@ -123,6 +124,7 @@ class Session:
         self._max_batch_bytes = welcome.max_batch_bytes
         self.welcomed = True
         self._sample_greeting(welcome.sent_at_us)
+        await self._ports.sighted(self._stream.own_address, welcome.address)
         self._ports.outbox.send_certificates_again()
         await self._ports.outbox.ack(known)
         note = clock_note(probe_us=self._ports.clocks.wall(), coordinator_us=welcome.sent_at_us)

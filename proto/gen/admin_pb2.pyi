@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from proto.gen import fleet_pb2 as _fleet_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -181,6 +182,9 @@ class ProbeRow(_message.Message):
     STATE_BY_FIELD_NUMBER: _builtins.int
     STATE_AT_US_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    TRANSLATED_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     probe_id: _builtins.str
     name: _builtins.str
     state: _builtins.str
@@ -212,6 +216,8 @@ class ProbeRow(_message.Message):
     state_at_us: _builtins.int
     address: _builtins.str
     """that it came from"""
+    translated: _builtins.bool
+    """it sends from another"""
     @_builtins.property
     def vantage(self) -> Global___Vantage: ...
     @_builtins.property
@@ -225,6 +231,14 @@ class ProbeRow(_message.Message):
     @_builtins.property
     def seen(self) -> Global___Vantage:
         """provider = who holds the network; no field = nothing is known"""
+
+    @_builtins.property
+    def limits(self) -> _fleet_pb2.HostLimits:
+        """what its host allows"""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what of its plan those limits refuse, a sentence each"""
 
     def __init__(
         self,
@@ -260,10 +274,13 @@ class ProbeRow(_message.Message):
         state_by: _builtins.str | None = ...,
         state_at_us: _builtins.int | None = ...,
         address: _builtins.str | None = ...,
+        translated: _builtins.bool | None = ...,
+        limits: _fleet_pb2.HostLimits | None = ...,
+        refused: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_state_at_us", b"_state_at_us", "_state_by", b"_state_by", "_state_reason", b"_state_reason", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state_at_us", b"state_at_us", "state_by", b"state_by", "state_reason", b"state_reason", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_state_at_us", b"_state_at_us", "_state_by", b"_state_by", "_state_reason", b"_state_reason", "_translated", b"_translated", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "limits", b"limits", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state_at_us", b"state_at_us", "state_by", b"state_by", "state_reason", b"state_reason", "translated", b"translated", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_state_at_us", b"_state_at_us", "_state_by", b"_state_by", "_state_reason", b"_state_reason", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "capabilities", b"capabilities", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "families", b"families", "lateness_us_p99", b"lateness_us_p99", "name", b"name", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "probe_id", b"probe_id", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state", b"state", "state_at_us", b"state_at_us", "state_by", b"state_by", "state_reason", b"state_reason", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_asn_source", b"_asn_source", "_clock_drift_ppb", b"_clock_drift_ppb", "_clock_error_us", b"_clock_error_us", "_clock_offset_us", b"_clock_offset_us", "_clock_synchronised", b"_clock_synchronised", "_country_source", b"_country_source", "_cpu_s", b"_cpu_s", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_version", b"_plan_version", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_seen_at_us", b"_seen_at_us", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_state_at_us", b"_state_at_us", "_state_by", b"_state_by", "_state_reason", b"_state_reason", "_translated", b"_translated", "_uptime_s", b"_uptime_s", "_version", b"_version", "address", b"address", "asn_source", b"asn_source", "capabilities", b"capabilities", "clock_drift_ppb", b"clock_drift_ppb", "clock_error_us", b"clock_error_us", "clock_offset_us", b"clock_offset_us", "clock_synchronised", b"clock_synchronised", "country_source", b"country_source", "cpu_s", b"cpu_s", "declared", b"declared", "evicted_rows", b"evicted_rows", "families", b"families", "lateness_us_p99", b"lateness_us_p99", "limits", b"limits", "name", b"name", "overloaded_slots", b"overloaded_slots", "plan_version", b"plan_version", "probe_id", b"probe_id", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "refused", b"refused", "rss_bytes", b"rss_bytes", "seen", b"seen", "seen_at_us", b"seen_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "state", b"state", "state_at_us", b"state_at_us", "state_by", b"state_by", "state_reason", b"state_reason", "translated", b"translated", "uptime_s", b"uptime_s", "vantage", b"vantage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__address: _TypeAlias = _typing.Literal["address"]  # noqa: Y015
     _WhichOneofArgType__address: _TypeAlias = _typing.Literal["_address", b"_address"]  # noqa: Y015
@@ -307,6 +324,8 @@ class ProbeRow(_message.Message):
     _WhichOneofArgType__state_by: _TypeAlias = _typing.Literal["_state_by", b"_state_by"]  # noqa: Y015
     _WhichOneofReturnType__state_reason: _TypeAlias = _typing.Literal["state_reason"]  # noqa: Y015
     _WhichOneofArgType__state_reason: _TypeAlias = _typing.Literal["_state_reason", b"_state_reason"]  # noqa: Y015
+    _WhichOneofReturnType__translated: _TypeAlias = _typing.Literal["translated"]  # noqa: Y015
+    _WhichOneofArgType__translated: _TypeAlias = _typing.Literal["_translated", b"_translated"]  # noqa: Y015
     _WhichOneofReturnType__uptime_s: _TypeAlias = _typing.Literal["uptime_s"]  # noqa: Y015
     _WhichOneofArgType__uptime_s: _TypeAlias = _typing.Literal["_uptime_s", b"_uptime_s"]  # noqa: Y015
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
@@ -353,6 +372,8 @@ class ProbeRow(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__state_by) -> _WhichOneofReturnType__state_by | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__state_reason) -> _WhichOneofReturnType__state_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__translated) -> _WhichOneofReturnType__translated | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__uptime_s) -> _WhichOneofReturnType__uptime_s | None: ...
     @_typing.overload

@@ -141,6 +141,7 @@ class Hello(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     SENT_AT_US_FIELD_NUMBER: _builtins.int
     PLAN_SINCE_US_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
     version: _builtins.str
     epoch: _builtins.int
@@ -156,6 +157,10 @@ class Hello(_message.Message):
     def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def limits(self) -> Global___HostLimits:
+        """what the host's own file allows; no plan can exceed it"""
+
     def __init__(
         self,
         *,
@@ -170,16 +175,50 @@ class Hello(_message.Message):
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         sent_at_us: _builtins.int = ...,
         plan_since_us: _builtins.int | None = ...,
+        limits: Global___HostLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us", "plan_since_us", b"plan_since_us"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us", "limits", b"limits", "plan_since_us", b"plan_since_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us", "backlog_rows", b"backlog_rows", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "evicted_rows", b"evicted_rows", "families", b"families", "next_seq", b"next_seq", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "sent_at_us", b"sent_at_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us", "backlog_rows", b"backlog_rows", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "evicted_rows", b"evicted_rows", "families", b"families", "limits", b"limits", "next_seq", b"next_seq", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "sent_at_us", b"sent_at_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__plan_since_us: _TypeAlias = _typing.Literal["plan_since_us"]  # noqa: Y015
     _WhichOneofArgType__plan_since_us: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_since_us) -> _WhichOneofReturnType__plan_since_us | None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
+
+@_typing.final
+class HostLimits(_message.Message):
+    """What a probe refuses beyond, as `not_run`: rates as policy, the rest as overloaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKS_PER_S_FIELD_NUMBER: _builtins.int
+    PER_TARGET_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    CONCURRENT_FIELD_NUMBER: _builtins.int
+    CONCURRENT_HTTPS_FIELD_NUMBER: _builtins.int
+    OUTSTANDING_ICMP_FIELD_NUMBER: _builtins.int
+    checks_per_s: _builtins.float
+    per_target_per_minute: _builtins.float
+    concurrent: _builtins.int
+    concurrent_https: _builtins.int
+    outstanding_icmp: _builtins.int
+    def __init__(
+        self,
+        *,
+        checks_per_s: _builtins.float = ...,
+        per_target_per_minute: _builtins.float = ...,
+        concurrent: _builtins.int = ...,
+        concurrent_https: _builtins.int = ...,
+        outstanding_icmp: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks_per_s", b"checks_per_s", "concurrent", b"concurrent", "concurrent_https", b"concurrent_https", "outstanding_icmp", b"outstanding_icmp", "per_target_per_minute", b"per_target_per_minute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostLimits: _TypeAlias = HostLimits  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
@@ -189,11 +228,14 @@ class Welcome(_message.Message):
     MAX_BATCH_BYTES_FIELD_NUMBER: _builtins.int
     HAVE_FIELD_NUMBER: _builtins.int
     SENT_AT_US_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     window: _builtins.int
     """batches that may be unacknowledged"""
     max_batch_bytes: _builtins.int
     sent_at_us: _builtins.int
     """the coordinator's wall clock"""
+    address: _builtins.str
+    """that the probe comes from, as seen here; empty = not known"""
     @_builtins.property
     def have(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ack]:
         """high-water marks of this probe's epochs"""
@@ -205,10 +247,11 @@ class Welcome(_message.Message):
         max_batch_bytes: _builtins.int = ...,
         have: _abc.Iterable[Global___Ack] | None = ...,
         sent_at_us: _builtins.int = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["have", b"have", "max_batch_bytes", b"max_batch_bytes", "sent_at_us", b"sent_at_us", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "have", b"have", "max_batch_bytes", b"max_batch_bytes", "sent_at_us", b"sent_at_us", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,6 +276,7 @@ class Heartbeat(_message.Message):
     PLAN_SINCE_US_FIELD_NUMBER: _builtins.int
     OVERLOADED_SLOTS_FIELD_NUMBER: _builtins.int
     CLOCK_DRIFT_PPB_FIELD_NUMBER: _builtins.int
+    TRANSLATED_FIELD_NUMBER: _builtins.int
     sent_at_us: _builtins.int
     plan_version: _builtins.int
     uptime_ms: _builtins.int
@@ -249,6 +293,8 @@ class Heartbeat(_message.Message):
     """from this slot instant on it follows plan_version"""
     overloaded_slots: _builtins.int
     clock_drift_ppb: _builtins.int
+    translated: _builtins.bool
+    """the address of Welcome is not the one that it sends from"""
     def __init__(
         self,
         *,
@@ -267,10 +313,11 @@ class Heartbeat(_message.Message):
         plan_since_us: _builtins.int | None = ...,
         overloaded_slots: _builtins.int = ...,
         clock_drift_ppb: _builtins.int | None = ...,
+        translated: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "lateness_us_p99", b"lateness_us_p99", "plan_since_us", b"plan_since_us", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_translated", b"_translated", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "lateness_us_p99", b"lateness_us_p99", "plan_since_us", b"plan_since_us", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "translated", b"translated"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_translated", b"_translated", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "translated", b"translated", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_drift_ppb: _TypeAlias = _typing.Literal["clock_drift_ppb"]  # noqa: Y015
     _WhichOneofArgType__clock_drift_ppb: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb"]  # noqa: Y015
@@ -284,6 +331,8 @@ class Heartbeat(_message.Message):
     _WhichOneofArgType__receive_drops: _TypeAlias = _typing.Literal["_receive_drops", b"_receive_drops"]  # noqa: Y015
     _WhichOneofReturnType__rss_bytes: _TypeAlias = _typing.Literal["rss_bytes"]  # noqa: Y015
     _WhichOneofArgType__rss_bytes: _TypeAlias = _typing.Literal["_rss_bytes", b"_rss_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__translated: _TypeAlias = _typing.Literal["translated"]  # noqa: Y015
+    _WhichOneofArgType__translated: _TypeAlias = _typing.Literal["_translated", b"_translated"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_drift_ppb) -> _WhichOneofReturnType__clock_drift_ppb | None: ...
     @_typing.overload
@@ -296,6 +345,8 @@ class Heartbeat(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__receive_drops) -> _WhichOneofReturnType__receive_drops | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rss_bytes) -> _WhichOneofReturnType__rss_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__translated) -> _WhichOneofReturnType__translated | None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 

@@ -20,7 +20,6 @@ from typing import Any, Final
 import structlog
 import trio
 
-from probe.core.limits import Limits
 from probe.core.outcome import Outcome, Start
 from probe.engine import Engine, Runner
 from probe.io import stamps, tcp, vitals
@@ -29,7 +28,7 @@ from probe.io.disk import OsDisk, Spool
 from probe.io.outbox import Outbox
 from probe.settings import Settings
 from probe.toolbox import Toolbox, ToolboxSettings, open_toolbox, ready, run_supported, unsupported
-from proto.model import Certificate, Check, Result
+from proto.model import Certificate, Check, HostLimits, Result
 from tests.bench.ground import BEHIND
 from tests.bench.workload import Clock, Findings, Kept, Workload
 
@@ -47,7 +46,7 @@ class Vantage:
         self.engine = Engine(
             "bench",
             clocks=Clocks(box.wall),
-            limits=Limits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=concurrent),
+            limits=HostLimits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=concurrent),
             runner=Runner(run=self._run_check, unsupported=self._unsupported, ready=self._ready),
             keep=self._keep,
         )

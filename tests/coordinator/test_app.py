@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from coordinator.ports import explain_port
 from coordinator.rpc.operator import NotRunningError, Operator
 from coordinator.runtime import Runtime
 from proto.gen import fleet_pb2
-from proto.model import ConfigError
+from proto.model import ConfigError, HostLimits
 from tests.fakes.coordinators import CONFIG, a_coordinator
 from tests.fakes.fleet_client import session
 
@@ -263,6 +264,34 @@ def test_the_list_shows_what_a_connected_probe_said(tmp_path: Path) -> None:
                 await line.hello(boot_id="another", sent_at_us=wall_us())
                 (row,) = await house.operator.list_probes()
                 assert {row[name] for name in figures[1:] if name != "evicted_rows"} == {None}
+
+    asyncio.run(scenario())
+
+
+def test_what_a_host_does_not_allow_of_its_plan_is_shown(tmp_path: Path) -> None:
+    """Limits told in the hello are shown, with each thing of the plan that they refuse, and stored."""
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path) as house:
+            probe = await house.probe()
+            limits = HostLimits(per_target_per_minute=1.5)
+            async with session(house.fleet, probe.channel()) as line:
+                told = fleet_pb2.HostLimits(**asdict(limits))
+                welcome, _ = await line.hello(sent_at_us=wall_us(), limits=told)
+                assert welcome.address == "127.0.0.1"
+                (row,) = await house.operator.list_probes()
+                assert row["limits"] == asdict(limits)
+                (text,) = row["refused"]
+                assert text.startswith("spaces.x.test is asked 8 times a minute and limits.per_")
+                await house.until(
+                    "SELECT limits.per_target_per_minute, address FROM sessions",
+                    [(1.5, "127.0.0.1")],
+                )
+            async with session(house.fleet, probe.channel()) as line:
+                told = fleet_pb2.HostLimits(**asdict(HostLimits()))
+                await line.hello(sent_at_us=wall_us(), limits=told)
+                (row,) = await house.operator.list_probes()
+                assert row["refused"] == []
 
     asyncio.run(scenario())
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import signal
 import socket
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from coordinator.core.roster import full
 from coordinator.services import SERVICES
+from proto.model import HostLimits
 from soundings import VERSION
 from tests.coordinator.test_end_to_end import enrolled, measuring
 from tests.fakes.coordinators import a_coordinator
 from tests.fakes.days import CONFIG, LIMITS, LOCAL, YES, Day, end_of_day, group_of, without_checks
 from tests.fakes.sound import a_target
+from tests.fakes.translators import OUTSIDE, a_translator
 
 PAUSE_S: Final = 0.8
 ONE_AT_A_TIME: Final = LIMITS + "concurrent = 1\n"
@@ -39,6 +46,17 @@ def resident_bytes(process: subprocess.Popen[bytes]) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
+@asynccontextmanager
+async def translated(state: Path) -> AsyncIterator[None]:
+    """Put a translator of addresses between an enrolled probe and its coordinator."""
+    endpoint = json.loads((state / "endpoint.json").read_text(encoding="utf-8"))
+    host, _, port = endpoint["fleet"][0].rpartition(":")
+    async with a_translator(int(port)) as outside:
+        changed = endpoint | {"fleet": [f"{host}:{outside}"]}
+        (state / "endpoint.json").write_text(json.dumps(changed), encoding="utf-8")
+        yield
+
+
 async def a_busy_day(path: Path) -> tuple[Day, int]:
     """Twenty connections a second from a probe that is stopped for a moment; six pages a second,
     none of which ever comes, from one that may ask for one at a time. With the first one's memory.
@@ -50,11 +68,15 @@ async def a_busy_day(path: Path) -> tuple[Day, int]:
             + group_of("calm", f"tcp://{LOCAL}:{port}", components=20)
             + group_of("busy", f"http://{LOCAL}:{mute.getsockname()[1]}/", components=6)
         )
-        async with a_coordinator(path, config=config, services=SERVICES) as house:
+        async with (
+            a_coordinator(path, config=config, services=SERVICES) as house,
+            AsyncExitStack() as stack,
+        ):
             await asyncio.gather(
                 enrolled(house, calm, toml=LIMITS, name="calm", labels={"is": "calm"}),
                 enrolled(house, busy, toml=ONE_AT_A_TIME, name="busy", labels={"is": "busy"}),
             )
+            await stack.enter_async_context(translated(busy))
             with measuring(calm) as process, measuring(busy):
                 await house.until("SELECT count(*) > 20 FROM results WHERE vantage = 'calm'", YES)
                 await stopped(process)
@@ -122,6 +144,27 @@ def test_each_figure_of_a_heartbeat_arrives(told: tuple[Day, int], name: str) ->
     assert 0 <= beat["spool_bytes"] < 100_000
     assert 0 <= beat["queue_depth"] <= 20
     assert beat["lateness_ms_p99"] > 0
+
+
+def test_a_translator_on_the_way_is_a_fact(told: tuple[Day, int]) -> None:
+    """Who is seen under another address than it sends from knows and says so; who is not, too."""
+    day, _ = told
+    seen = {name: (beat["translated"], beat["address"]) for name, beat in day.beats.items()}
+    assert seen == {"calm": (False, LOCAL), "busy": (True, OUTSIDE)}
+    for name, beat in day.beats.items():
+        assert day.shown.api[name]["translated"] is beat["translated"]
+        assert day.shown.listed[name]["translated"] is beat["translated"]
+    assert f"{OUTSIDE}, behind NAT" in "\n".join(full(day.shown.listed["busy"], now_us=0))
+
+
+def test_what_a_host_allows_arrives(told: tuple[Day, int]) -> None:
+    """As its probe.toml says, with the defaults for the rest."""
+    day, _ = told
+    expected = asdict(HostLimits(checks_per_s=1000, per_target_per_minute=60_000, concurrent=1))
+    assert day.beats["busy"]["limits"] == expected
+    assert day.shown.api["busy"]["limits"] == expected
+    assert day.shown.listed["busy"]["limits"] == expected
+    assert day.shown.listed["busy"]["refused"] == []
 
 
 def test_figures_are_what_others_see(told: tuple[Day, int]) -> None:

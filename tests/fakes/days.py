@@ -106,7 +106,7 @@ async def end_of_day(house: House) -> Day:
         YES,
     )
     beats = house.records(
-        "SELECT name, version, capabilities, heartbeats.* FROM heartbeats "
+        "SELECT name, version, capabilities, limits, address, heartbeats.* FROM heartbeats "
         "JOIN probes USING (probe_id) "
         "JOIN (FROM sessions WHERE what = 'connect') USING (probe_id) "
         "QUALIFY row_number() OVER (PARTITION BY name ORDER BY heartbeats.received_at DESC) = 1"

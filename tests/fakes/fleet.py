@@ -139,6 +139,7 @@ class Behaviour:
     ack: bool = True
     answer_clock: bool = True
     clock_offset_us: int = 0
+    sees: str = "127.0.0.1"  # the address that probes are told they come from
     first_words: fleet_pb2.Down | None = None  # said before the welcome
     reject: Callable[[int], bool] = lambda _seq: False
     cut: Callable[[int], bool] = lambda _seq: False  # the session ends instead of the ack
@@ -285,6 +286,7 @@ class Coordinator(fleet_pb2_grpc.FleetServiceServicer, enrolment_pb2_grpc.Enrolm
             max_batch_bytes=self.behaviour.max_batch_bytes,
             have=have,
             sent_at_us=time.time_ns() // 1000 + self.behaviour.clock_offset_us,
+            address=self.behaviour.sees,
         )
         outgoing.put(fleet_pb2.Down(welcome=welcome))
         if self.behaviour.plan is not None:

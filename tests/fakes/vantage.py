@@ -55,6 +55,7 @@ class Vantage:
         self.followed: list[Plan] = []
         self.asked_to_run: list[int] = []
         self.asked_once: list[plan_pb2.SignedPlan] = []
+        self.sightings: list[tuple[str | None, str]] = []
         self.plans = PlanBook(self.state, probe_id=identity.endpoint.probe_id, follow=self._follow)
         ports = Ports(
             outbox=self.outbox,
@@ -65,6 +66,7 @@ class Vantage:
             adopt=self.plans.adopt,
             run=self.asked_to_run.append,
             once=self.asked_once.append,
+            sighted=self._sighted,
             reply_deadline_s=reply_deadline_s,
         )
         base_s, cap_s = self.backoff_s
@@ -83,6 +85,9 @@ class Vantage:
         """Rows told apart by their slot."""
         for number in numbers:
             self.outbox.add(a_row(START_US + number))
+
+    async def _sighted(self, own: str | None, seen: str) -> None:
+        self.sightings.append((own, seen))
 
     def _follow(self, plan: Plan) -> int:
         self.followed.append(plan)

@@ -12,13 +12,14 @@ from google.protobuf.message import DecodeError
 from probe.core.dnswire import build_query
 from probe.core.expect import outside, server_of, why_impossible
 from probe.core.httpfacts import Request, authority_of, url_of, user_agent_of, why_not_asked
-from probe.core.limits import Gate, Limits, plan_findings, target_of
+from probe.core.limits import Gate, plan_findings
 from probe.core.outcome import port_of
 from probe.core.schedule import Schedule
 from probe.io.httpwire import Exchange
+from proto.charges import target_of
 from proto.codec import plan_from_wire, plan_to_wire
 from proto.gen import plan_pb2
-from proto.model import Check, Control, Kind, Plan, WireError
+from proto.model import Check, Control, HostLimits, Kind, Plan, WireError
 from tests.fuzz.messages import mutated
 
 NOW_US = 1_700_000_000_000_000
@@ -47,7 +48,7 @@ def attempt(data: bytes) -> None:
 
 def _holds(check: Check, user_agent: str) -> None:
     """A check that is not refused can be asked."""
-    gate = Gate(Limits(), now_s=0.0)
+    gate = Gate(HostLimits(), now_s=0.0)
     assert gate.has_room(check)
     assert gate.admit(check, now_s=0.0) is None
     gate.finished(check)

@@ -20,8 +20,8 @@ from deploy.lab.network import Network
 from deploy.lab.routing import Paths
 from deploy.lab.rules import Action
 from deploy.lab.topology import FAMILIES
-from probe.core.trace import WINDOW
 from probe.toolbox import ToolboxSettings, open_toolbox, run_check
+from proto.charges import TRACE_WINDOW
 from proto.model import Check, Failure, Kind, Operation, Result
 
 pytestmark = pytest.mark.lab
@@ -145,7 +145,7 @@ def test_a_dark_way_is_sent_few_more_connections_than_packets(network: Network) 
         network.nft(VANTAGE, "delete table inet tally")
     assert row.failure is Failure.TIMEOUT
     (syns,) = re.findall(r"packets (\d+)", said)
-    assert len(row.hops) <= int(syns) <= len(row.hops) + WINDOW
+    assert len(row.hops) <= int(syns) <= len(row.hops) + TRACE_WINDOW
 
 
 REFUSALS = [

@@ -13,14 +13,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from probe.core.limits import Limits
 from probe.core.outcome import Outcome
 from probe.core.spool import Eviction
 from probe.engine import Engine, Runner
 from probe.io.clock import Clocks
 from probe.io.disk import SpoolSettings
 from proto import slots
-from proto.model import Check, Result
+from proto.model import Check, HostLimits, Result
 from tests.fakes.disks import MemoryDisk
 from tests.fakes.fleet import Coordinator
 from tests.fakes.ledgers import START_US, a_check, a_row
@@ -31,7 +30,7 @@ DAY_S = 86_400
 SLICES = 120
 FEW, MANY = (tuple(a_check(n, interval_s=60) for n in range(1, count + 1)) for count in (5, 20))
 ROWS = 7200  # five checks in a day, or twenty in six hours
-LIMITS = Limits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=1000)
+LIMITS = HostLimits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=1000)
 SMALL_BYTES = 16 << 10
 
 

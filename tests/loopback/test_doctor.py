@@ -17,16 +17,16 @@ import pytest
 from probe import doctor
 from probe.against import HOSTS_MAX, Target, anchors_of, named, read_hosts
 from probe.core.doctor import ResolverReading
-from probe.core.limits import Limits
 from probe.core.memory import AddressMemory
 from probe.io import hostfacts
 from probe.io.clock import kernel_clock, synchronised, wall_us
 from probe.io.disk import OsDisk, Spool, SpoolSettings, StillDisk
+from probe.io.sightings import Sightings
 from probe.io.state import StateDirectory
 from probe.io.ways import gateway_state, interface_to
 from probe.plans import FILE as PLAN_FILE
 from probe.resolving import KNOWN, KNOWN_A, KNOWN_AAAA, read_resolvers
-from proto.model import ConfigError, Control, Kind, Plan
+from proto.model import ConfigError, Control, HostLimits, Kind, Plan
 from tests.fakes.boxes import loopback_box
 from tests.fakes.checks import check
 from tests.fakes.dns_server import Behaviour, dns_server, reply
@@ -203,7 +203,7 @@ async def test_a_host_is_reached_both_ways() -> None:
     with socket.create_server(("127.0.0.2", 0)) as listener:
         target = Target("127.0.0.2", listener.getsockname()[1], 4)
         async with loopback_box() as box:
-            (reading,) = await read_hosts(box, Limits(), [target, target])
+            (reading,) = await read_hosts(box, HostLimits(), [target, target])
             may_ping = 4 in box.pingers
     assert (reading.name, reading.address) == (target.name, "127.0.0.2")
     assert reading.tcp_rtt_us is not None
@@ -214,7 +214,7 @@ async def test_a_host_is_reached_both_ways() -> None:
 async def test_a_dead_host_says_why() -> None:
     """Nobody listens: contacted, and refused."""
     async with loopback_box() as box:
-        (reading,) = await read_hosts(box, Limits(), [Target("127.0.0.2", 1, 4)])
+        (reading,) = await read_hosts(box, HostLimits(), [Target("127.0.0.2", 1, 4)])
     assert (reading.tcp_rtt_us, reading.trouble) == (None, "refused at connect")
     assert reading.tried
 
@@ -225,7 +225,7 @@ async def test_the_policy_holds_for_hosts_that_are_named() -> None:
         listener.setblocking(False)
         async with loopback_box(allow_networks=()) as box:
             target = Target("127.0.0.2", listener.getsockname()[1], 4)
-            (reading,) = await read_hosts(box, Limits(), [target])
+            (reading,) = await read_hosts(box, HostLimits(), [target])
         with pytest.raises(BlockingIOError):
             listener.accept()
     assert not reading.tried
@@ -238,7 +238,7 @@ async def test_the_rates_hold_for_hosts_that_are_named() -> None:
         listener.setblocking(False)
         async with loopback_box() as box:
             target = Target("127.0.0.2", listener.getsockname()[1], 4)
-            (reading,) = await read_hosts(box, Limits(per_target_per_minute=1), [target])
+            (reading,) = await read_hosts(box, HostLimits(per_target_per_minute=1), [target])
         listener.accept()[0].close()
         with pytest.raises(BlockingIOError):
             listener.accept()
@@ -262,6 +262,20 @@ async def test_the_coordinator_is_there_and_then_away(
             coordinator.stop()
     assert [at["coordinator"] for at in levels] == ["ok", "broken"]
     assert [at["plan"] for at in levels] == ["limited", "limited"]
+
+
+async def test_what_the_coordinator_saw_is_compared_with_the_own_address(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the probe kept of its last session tells NAT better than the own address alone."""
+    own = "127.0.0.1"  # the configuration sends from there
+    with Coordinator() as coordinator:
+        state = enrolled(tmp_path / "state", coordinator)
+        await Sightings(StateDirectory(state)).note(own, "192.0.2.1")
+        capsys.readouterr()  # it says so to its log
+        findings = await found(capsys, "--state", state, "--config", config)
+    told = f"behind NAT: the coordinator sees 192.0.2.1, this host has {own}"
+    assert told in findings["address for IPv4"]["says"]
 
 
 async def test_a_coordinator_that_the_policy_bars_is_not_called_broken(

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import trio
 
-from probe.core.limits import Gate, Limits
+from probe.core.limits import Gate
 from probe.toolbox import run_check
 from proto.model import (
     Check,
     Control,
     Failure,
+    HostLimits,
     Kind,
     Operation,
     Reason,
@@ -321,7 +322,7 @@ async def test_a_redirect_is_a_contact_that_counts() -> None:
         await stream.send_all(response("302 F", b"", f"Location: http://127.0.0.1:{server.port}/"))
         await stream.aclose()
 
-    gate = Gate(Limits(per_target_per_minute=2), now_s=0)
+    gate = Gate(HostLimits(per_target_per_minute=2), now_s=0)
     async with serve(script) as server, loopback_box() as open_box:
         box = replace(open_box, may_contact=lambda at: gate.admit_address(at, now_s=0))
         outcome = await run_check(http_check(server.port, follow_redirects=5), box)

@@ -23,12 +23,11 @@ import trio
 from trio.testing import MockClock
 
 from probe.core import limits
-from probe.core.limits import Limits
 from probe.core.outcome import Outcome
 from probe.engine import Engine, Runner
 from probe.io.clock import Clocks
 from proto.gen import fleet_pb2
-from proto.model import Check, Failure, Kind, Plan, Reason, Result, State
+from proto.model import Check, Failure, HostLimits, Kind, Plan, Reason, Result, State
 from tests.fakes.doors import LOCAL, Door
 from tests.fakes.fleet import Coordinator
 from tests.fakes.ledgers import START_US, a_check, a_row
@@ -146,7 +145,7 @@ def _refused(rows: list[Result], reason: Reason) -> int:
 class Ground:
     """An engine whose checks never end by themselves, under a virtual clock."""
 
-    def __init__(self, given: Limits) -> None:
+    def __init__(self, given: HostLimits) -> None:
         self.running: Counter[Kind] = Counter()
         self.most: Counter[Kind] = Counter()
         self.rows: list[Result] = []
@@ -187,7 +186,7 @@ async def test_what_no_door_can_count_is_counted_at_the_engine(
     autojump_clock: MockClock, fields_of: dict[str, Any], given: dict[str, Any], most: int
 ) -> None:
     """Echo requests outstanding and traces under way stay below their bounds, and reach them."""
-    ground = Ground(Limits(checks_per_s=1000, per_target_per_minute=60000, **given))
+    ground = Ground(HostLimits(checks_per_s=1000, per_target_per_minute=60000, **given))
     checks = tuple(a_check(n, interval_s=1, **fields_of) for n in range(1, MANY + 1))
     await ground.live(checks, 60)
     assert ground.most == {fields_of["kind"]: most}
@@ -196,7 +195,7 @@ async def test_what_no_door_can_count_is_counted_at_the_engine(
 
 def test_every_limit_of_the_operator_is_tried() -> None:
     """A new key of [limits] needs its case."""
-    assert {field.name for field in fields(Limits)} == {*OPERATORS, "outstanding_icmp"}
+    assert {field.name for field in fields(HostLimits)} == {*OPERATORS, "outstanding_icmp"}
 
 
 def test_the_spool_stays_below_its_cap(tmp_path: Path) -> None:

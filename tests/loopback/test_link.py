@@ -15,7 +15,7 @@ from proto.gen import fleet_pb2
 from tests.fakes import http2_frames as http2
 from tests.fakes.fleet import Authority, Coordinator, tls_context
 from tests.fakes.scripted_server import Script, serve
-from tests.fakes.vantage import enrolled
+from tests.fakes.vantage import Vantage, enrolled, online, seen
 
 HELLO = fleet_pb2.Up(hello=fleet_pb2.Hello())
 
@@ -184,3 +184,13 @@ async def test_megabytes_that_nobody_reads_end_the_stream(
             while stream.inbox.statistics().open_send_channels:
                 await trio.lowlevel.checkpoint()
         assert "faster than anybody" in str(stream.why())
+
+
+async def test_the_probe_hears_under_which_address_it_is_seen(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """Beside the address that it sends from, as its kernel says."""
+    coordinator.behaviour.sees = "192.0.2.7"
+    async with online(Vantage(enrolled(tmp_path, coordinator))) as vantage:
+        await seen(coordinator, lambda s: bool(s.heartbeats))
+    assert vantage.sightings == [("127.0.0.1", "192.0.2.7")]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import trio
 
-from probe.core.limits import Gate, Limits
+from probe.core.limits import Gate
 from probe.core.outcome import Refusal, Resolved
 from probe.io.box import Toolbox
 from probe.io.resolve import resolve
@@ -14,6 +14,7 @@ from probe.toolbox import run_check
 from proto.model import (
     Check,
     Failure,
+    HostLimits,
     Kind,
     Operation,
     Reason,
@@ -108,7 +109,7 @@ async def test_a_name_that_leads_inside_is_not_followed() -> None:
 
 async def test_names_of_one_address_share_its_rate() -> None:
     """The address counts, not what it is called: the slot is not run, and the answer is kept."""
-    gate = Gate(Limits(per_target_per_minute=2), now_s=0)
+    gate = Gate(HostLimits(per_target_per_minute=2), now_s=0)
     rows = []
     async with dns_server(HERE) as server, loopback_box(resolvers=(server.endpoint,)) as open_box:
         box = replace(open_box, may_contact=lambda at: gate.admit_address(at, now_s=0))

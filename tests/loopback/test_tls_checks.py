@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import trio
 
-from probe.core.limits import Gate, Limits
+from probe.core.limits import Gate
 from probe.toolbox import run_check
-from proto.model import Check, ConfigError, Failure, Kind, Operation, Result, Validity
+from proto.model import Check, ConfigError, Failure, HostLimits, Kind, Operation, Result, Validity
 from tests.fakes.boxes import loopback_box
 from tests.fakes.scripted_server import (
     Listening,
@@ -150,7 +150,7 @@ async def test_bad_certificate_of_a_tls_check(
 async def test_the_look_behind_a_bad_certificate_counts(authority: Authority) -> None:
     """Where the rate per target is used up there is no second connection, and the verdict stands."""
     leaf = authority.leaf("x.test", from_days=-9, to_days=-2)
-    gate = Gate(Limits(per_target_per_minute=1), now_s=0)
+    gate = Gate(HostLimits(per_target_per_minute=1), now_s=0)
     async with (
         answering(OK, context=leaf.context()) as server,
         loopback_box(ca_file=str(authority.ca_file)) as open_box,

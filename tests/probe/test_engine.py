@@ -10,7 +10,6 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from probe.core.limits import Limits
 from probe.core.outcome import Done, Outcome, Start
 from probe.engine import (
     GAP_ROWS_IN_ALL,
@@ -22,11 +21,21 @@ from probe.engine import (
 )
 from probe.io.clock import Clocks
 from proto import slots
-from proto.model import Certificate, Check, Failure, Kind, Reason, Result, State, Validity
+from proto.model import (
+    Certificate,
+    Check,
+    Failure,
+    HostLimits,
+    Kind,
+    Reason,
+    Result,
+    State,
+    Validity,
+)
 from tests.fakes.ledgers import START_US, a_check, a_row
 
 PROBE = "probe-1"
-ROOMY = Limits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=1000)
+ROOMY = HostLimits(checks_per_s=1e6, per_target_per_minute=1e6, concurrent=1000)
 
 
 @dataclass
@@ -34,7 +43,7 @@ class World:
     """An engine with a scripted runner, under a virtual clock that a test moves."""
 
     script: Callable[[Check], Awaitable[Outcome]] | None = None
-    limits: Limits = ROOMY
+    limits: HostLimits = ROOMY
     missing: frozenset[Kind] = frozenset()
     prompt: Callable[[Check], Start | None] = lambda _check: None
     rows: list[Result] = field(default_factory=list)

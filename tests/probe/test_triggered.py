@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from probe.core.limits import Limits
 from probe.core.outcome import Outcome
 from probe.engine import STARTS_PER_TURN
 from proto.model import (
     Check,
     Failure,
+    HostLimits,
     Kind,
     Operation,
     Reason,
@@ -297,7 +297,7 @@ async def test_many_triggers_start_in_portions(autojump_clock: MockClock) -> Non
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[Check], Limits, int]:
+def worlds(draw: st.DrawFn) -> tuple[list[Check], HostLimits, int]:
     """Some checks with triggers, limits within which the schedule needs no half, and a seed."""
     checks = [
         a_check(
@@ -310,7 +310,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Check], Limits, int]:
         for number in range(draw(st.integers(1, 3)))
     ]
     beside_them = [a_check(8, kind=Kind.TLS, interval_s=0), TRACE]
-    limits = Limits(
+    limits = HostLimits(
         checks_per_s=draw(st.sampled_from([6.0, 1e6])),
         per_target_per_minute=draw(st.sampled_from([200.0, 1e6])),
         concurrent=draw(st.integers(1, 4)),
@@ -320,7 +320,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Check], Limits, int]:
     return [*checks, *beside_them], limits, draw(st.integers(0, 2**32))
 
 
-def measured_in(checks: list[Check], limits: Limits, seed: int) -> World:
+def measured_in(checks: list[Check], limits: HostLimits, seed: int) -> World:
     """Two minutes in which what fails, and for how long it takes, hangs on check and slot alone."""
     made: list[World] = []
 
@@ -341,7 +341,7 @@ def measured_in(checks: list[Check], limits: Limits, seed: int) -> World:
 @settings(max_examples=60, deadline=None)
 @given(drawn=worlds())
 def test_the_scheduled_rows_are_the_same_with_and_without_triggers(
-    drawn: tuple[list[Check], Limits, int],
+    drawn: tuple[list[Check], HostLimits, int],
 ) -> None:
     """To the microsecond and the reason, however crowded: what runs beside takes nothing from slots."""
     checks, limits, seed = drawn

@@ -15,7 +15,8 @@ talks AS (  -- an aggregate over structs takes a row whole: a NULL of the newest
                 families: families,
                 capabilities: capabilities,
                 backlog_rows: backlog_rows,
-                evicted_rows: evicted_rows
+                evicted_rows: evicted_rows,
+                limits: limits
             },
             at_time
         ) FILTER (WHERE what = 'connect') AS hello
@@ -78,6 +79,7 @@ SELECT
     talks.hello.version AS version,
     talks.hello.families AS families,
     talks.hello.capabilities AS capabilities,
+    talks.hello.limits AS limits,
     beats.plan_version,
     clocks.offset_ms,
     clocks.error_ms,
@@ -92,7 +94,8 @@ SELECT
     beats.receive_drops,
     beats.uptime_s,
     beats.cpu_s,
-    beats.rss_bytes
+    beats.rss_bytes,
+    beats.translated
 FROM declared
 LEFT JOIN beats ON beats.probe_id = declared.probe_id
 LEFT JOIN talks ON talks.probe_id = declared.probe_id

@@ -16,4 +16,5 @@ SELECT
     unnest(CAST($receive_drops AS UBIGINT[])),
     unnest(CAST($clock_synchronised AS BOOLEAN[])),
     unnest(CAST($overloaded_slots AS UBIGINT[])),
-    unnest(CAST($clock_drift_ppm AS FLOAT[]))
+    unnest(CAST($clock_drift_ppm AS FLOAT[])),
+    unnest(CAST($translated AS BOOLEAN[]))

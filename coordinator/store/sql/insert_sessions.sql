@@ -11,4 +11,11 @@ SELECT
     unnest(CAST($evicted_rows AS UBIGINT[])),
     string_split(unnest(CAST($families AS VARCHAR[])), ','),
     string_split(unnest(CAST($capabilities AS VARCHAR[])), ','),
-    unnest(CAST($address AS VARCHAR[]))
+    unnest(CAST($address AS VARCHAR[])),
+    unnest(CAST($limits AS STRUCT(
+        checks_per_s DOUBLE,
+        per_target_per_minute DOUBLE,
+        concurrent UINTEGER,
+        concurrent_https UINTEGER,
+        outstanding_icmp UINTEGER
+    )[]))

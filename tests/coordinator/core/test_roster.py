@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from coordinator.core.registry import FIGURES
 from coordinator.core.roster import HEAD, full, line
+from proto.model import HostLimits
 
 SILENT: dict[str, Any] = {
     "probe_id": "p0a1b2c3d4e5f",
@@ -17,6 +19,8 @@ SILENT: dict[str, Any] = {
     "labels": {},
     "families": [],
     "capabilities": [],
+    "limits": None,
+    "refused": [],
     **dict.fromkeys(
         ("asn_source", "country_source", "seen_holder", "state_reason", "state_by", "state_at_us")
     ),
@@ -48,6 +52,10 @@ SPEAKING = SILENT | {
     "uptime_s": 200.0,
     "cpu_s": 1.0,
     "rss_bytes": 50 << 20,
+    "address": "192.0.2.7",
+    "translated": True,
+    "limits": asdict(HostLimits(concurrent=3)),
+    "refused": ["a is asked too often"],
 }
 
 
@@ -91,6 +99,9 @@ def test_a_probe_in_full_says_what_each_figure_means() -> None:
         "1 replies dropped",
         "50.0 MiB",
         "0.5 % of one core",
+        "192.0.2.7, behind NAT: it sends from another",
+        "50 checks a second, 60 a minute to one target, 3 at once (64 of them TLS), 5000 echoes out",
+        "REFUSED        a is asked too often",
     ):
         assert words in text
     silent = "\n".join(full(SILENT, now_us=0))
@@ -98,5 +109,8 @@ def test_a_probe_in_full_says_what_each_figure_means() -> None:
     assert "does not say whether" in silent
     assert "drift not known yet" in silent
     assert " 0" not in silent.replace("p0a1b2c3d4e5f", "")
+    assert "REFUSED" not in silent
+    untranslated = full(SPEAKING | {"translated": False}, now_us=0)
+    assert any(text.endswith("192.0.2.7, its own") for text in untranslated)
     undisciplined = full(SPEAKING | {"clock_synchronised": False}, now_us=0)
     assert any("NOT disciplined" in text for text in undisciplined)

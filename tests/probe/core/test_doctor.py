@@ -10,8 +10,8 @@ import pytest
 from probe.core.doctor import ClockReading, Readings, ResolverReading, examine
 from probe.core.finding import Finding, Level, exit_code
 from probe.core.keeping import StateReading
-from probe.core.limits import Limits
 from probe.core.wayout import HostReading, WayReading
+from proto.model import HostLimits
 
 ANSWERS = ResolverReading(server="192.0.2.53", rtt_us=1200, trouble=None)
 DOOR = HostReading(name="c:1", family=4, address="9.9.9.9", tcp_rtt_us=20_000, icmp_rtt_us=19_000)
@@ -97,7 +97,7 @@ AILMENTS: list[tuple[dict[str, Any], str, Level, str, str]] = [
     ({"local_ports": None}, "local ports", Level.LIMITED, "local_no_port", "port_range"),
     ({"state": StateReading(free_mib=10.0)}, "disk", Level.LIMITED, "evicted", "cap_mib"),
     (
-        {"limits": Limits(per_target_per_minute=23.9)},
+        {"limits": HostLimits(per_target_per_minute=23.9)},
         "traces",
         Level.LIMITED,
         "not_run: policy",

@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 
 from probe.core.finding import (
     COLUMNS,
+    ENDS,
     Finding,
     Level,
     as_data,
     broken,
+    exit_code,
     joined,
     limited,
     render,
     well,
 )
+from probe.doctor import EXAMPLES
 
 PAGE = """\
 broken   clock: off
@@ -71,3 +74,12 @@ def test_data() -> None:
     assert (data["exit_code"], data["summary"]) == (1, "1 ok, 1 limited, 1 broken")
     assert [one["level"] for one in data["findings"]] == ["ok", "limited", "broken"]
     assert data["findings"][2]["fix"] == "mend it\n# or not"
+
+
+def test_each_way_to_end_is_in_the_help() -> None:
+    """Every code that an examination ends with is named in `--help` with what it says."""
+    told = " ".join(EXAMPLES.split())
+    deaf = broken("icmp over IPv4", "no socket", costs="echoes", fix="allow it")
+    assert set(ENDS) == {exit_code(found) for found in ((), FINDINGS, (*FINDINGS, deaf))}
+    for code, meaning in ENDS.items():
+        assert f"{code.value} {meaning}" in told

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from probe.core.finding import Finding, Level
 from probe.core.keeping import SpoolReading, StateReading, find_kept, find_limits
-from probe.core.limits import Gate, Limits, never_beside
-from proto.model import Check, Control, Kind
+from probe.core.limits import Gate
+from proto.charges import never_beside
+from proto.model import Check, Control, HostLimits, Kind
 
 EMPTY = SpoolReading(rows=0, size_bytes=0, cap_bytes=256 << 20, evicted_rows=0, oldest_age_s=None)
 TRACE = Check(check_no=2, check_id="x/web/trace", kind=Kind.TRACE, host="x.test")
@@ -73,16 +74,16 @@ def test_what_is_kept(state: StateReading, level: Level, says: str) -> None:
 
 def test_a_trace_that_no_limit_lets_run() -> None:
     """The dearest trace of the plan, or the usual one, against half of each bucket."""
-    files, traces = find_limits(Limits(), (), open_files=528)
+    files, traces = find_limits(HostLimits(), (), open_files=528)
     assert (files.level, traces.level) == (Level.OK, Level.OK)
-    tight = Limits(per_target_per_minute=20, checks_per_s=1)
+    tight = HostLimits(per_target_per_minute=20, checks_per_s=1)
     _, traces = find_limits(tight, (), open_files=528)
     assert traces.level is Level.LIMITED
     assert "charged 12 and may use half of limits.per_target_per_minute, which is 20" in traces.says
     assert "per_target_per_minute = 24\nchecks_per_s = 2" in traces.fix
     small = replace(TRACE, packets=1, max_hops=16)
     assert find_limits(replace(tight, checks_per_s=2), (small,), open_files=1)[1].level is Level.OK
-    slow = find_limits(Limits(checks_per_s=1), (small,), open_files=1)[1]
+    slow = find_limits(HostLimits(checks_per_s=1), (small,), open_files=1)[1]
     assert "half of limits.checks_per_s" in slow.says
 
 
@@ -96,7 +97,7 @@ def test_what_is_said_never_to_run_never_runs(
     per_minute: float, per_s: float, packets: int, hops: int
 ) -> None:
     """The gate, with its buckets full, agrees with what is told of it."""
-    limits = Limits(per_target_per_minute=per_minute, checks_per_s=per_s)
+    limits = HostLimits(per_target_per_minute=per_minute, checks_per_s=per_s)
     trace = replace(TRACE, packets=packets, max_hops=hops)
     refused = Gate(limits, now_s=0.0).admit(trace, now_s=0.0, spare=True)
     assert (refused is not None) == (never_beside(trace, limits) is not None)

@@ -15,13 +15,11 @@ from probe.core.limits import (
     TRACES_MAX,
     Bucket,
     Gate,
-    Limits,
-    contacts_of,
     once_findings,
     plan_findings,
-    target_of,
 )
-from proto.model import Check, Kind, Plan, Reason
+from proto.charges import contacts_of, target_of
+from proto.model import Check, HostLimits, Kind, Plan, Reason
 from tests.fakes.ledgers import a_check
 
 
@@ -51,7 +49,7 @@ def test_a_bucket_refills_to_the_full_rate() -> None:
 
 def test_one_target_is_not_asked_more_often_than_the_operator_allows() -> None:
     """Several checks of one name share its limit; another name has its own."""
-    gate = Gate(Limits(per_target_per_minute=2), now_s=0)
+    gate = Gate(HostLimits(per_target_per_minute=2), now_s=0)
     names = ("X.test", "x.test.", "x.test", "y.test")
     answers = [gate.admit(a_check(host=name), now_s=0) for name in names]
     assert answers == [None, None, Reason.POLICY, None]
@@ -60,13 +58,13 @@ def test_one_target_is_not_asked_more_often_than_the_operator_allows() -> None:
 
 def test_what_runs_beside_the_schedule_leaves_every_bucket_half_full() -> None:
     """Of four per minute it gets two, in total as by name and by address; slots get the rest."""
-    for limits in (Limits(per_target_per_minute=4), Limits(checks_per_s=4)):
+    for limits in (HostLimits(per_target_per_minute=4), HostLimits(checks_per_s=4)):
         gate = Gate(limits, now_s=0)
         spare = [gate.admit(a_check(), now_s=0, spare=True) for _ in range(3)]
         assert spare == [None, None, Reason.POLICY]
         slots = [gate.admit(a_check(), now_s=0) for _ in range(3)]
         assert slots == [None, None, Reason.POLICY]
-    gate = Gate(Limits(per_target_per_minute=4), now_s=0)
+    gate = Gate(HostLimits(per_target_per_minute=4), now_s=0)
     contacts = [gate.admit_address("192.0.2.1", now_s=0, spare=True) for _ in range(3)]
     assert contacts == [True, True, False]
     assert gate.admit_address("192.0.2.1", now_s=0)
@@ -74,7 +72,7 @@ def test_what_runs_beside_the_schedule_leaves_every_bucket_half_full() -> None:
 
 def test_the_total_rate_is_a_policy_of_the_operator() -> None:
     """Beyond checks_per_s slots are refused whatever their targets, and a refusal costs nothing."""
-    gate = Gate(Limits(checks_per_s=2), now_s=0)
+    gate = Gate(HostLimits(checks_per_s=2), now_s=0)
     answers = [gate.admit(a_check(host=f"{n}.test"), now_s=0) for n in range(3)]
     assert answers == [None, None, Reason.POLICY]
     assert gate.admit(a_check(host="2.test"), now_s=0.5) is None
@@ -82,7 +80,7 @@ def test_the_total_rate_is_a_policy_of_the_operator() -> None:
 
 def test_room_is_bounded_in_total_and_for_handshakes() -> None:
     """With all handshakes taken a plain check still has room."""
-    gate = Gate(Limits(concurrent=3, concurrent_https=1), now_s=0)
+    gate = Gate(HostLimits(concurrent=3, concurrent_https=1), now_s=0)
     https = a_check(kind=Kind.HTTP, use_tls=True)
     assert gate.has_room(https)
     assert gate.admit(https, now_s=0) is None
@@ -98,7 +96,7 @@ def test_room_is_bounded_in_total_and_for_handshakes() -> None:
 
 def test_outstanding_echoes_are_bounded() -> None:
     """Each takes memory and a sequence number; one check alone may always run."""
-    gate = Gate(Limits(outstanding_icmp=5), now_s=0)
+    gate = Gate(HostLimits(outstanding_icmp=5), now_s=0)
     echo = a_check(kind=Kind.ICMP, packets=3, port=None)
     assert gate.has_room(a_check(kind=Kind.ICMP, packets=50, port=None))
     assert gate.admit(echo, now_s=0) is None
@@ -119,7 +117,7 @@ def test_the_target_of_a_check_is_who_gets_the_packets() -> None:
 
 def test_forgotten_targets_were_full_ones() -> None:
     """With too many targets the table is pruned, and no limit is loosened by it."""
-    gate = Gate(Limits(checks_per_s=1e9, per_target_per_minute=1, concurrent=10**9), now_s=0)
+    gate = Gate(HostLimits(checks_per_s=1e9, per_target_per_minute=1, concurrent=10**9), now_s=0)
     for number in range(TARGETS_MAX):
         gate.admit(a_check(host=f"{number}.test"), now_s=0)
     assert gate.admit(a_check(host="one-more.test"), now_s=1) is None
@@ -180,7 +178,7 @@ def test_a_plan_may_ask_for_all_the_echoes_that_a_run_sends_and_no_more() -> Non
 
 def test_an_address_is_not_asked_more_often_by_whatever_names() -> None:
     """Each name has its rate and the address behind all of them has one; it refills."""
-    gate = Gate(Limits(per_target_per_minute=2), now_s=0)
+    gate = Gate(HostLimits(per_target_per_minute=2), now_s=0)
     checks = [a_check(host=f"{number}.test") for number in range(4)]
     assert [gate.admit(check, now_s=0) for check in checks] == [None] * 4
     contacts = [gate.admit_address("192.0.2.1", now_s=0) for _ in checks]
@@ -191,7 +189,7 @@ def test_an_address_is_not_asked_more_often_by_whatever_names() -> None:
 
 def test_a_literal_is_counted_once_for_one_contact() -> None:
     """As a name and as an address it is the same target, at the rate that the operator gave."""
-    gate = Gate(Limits(per_target_per_minute=1), now_s=0)
+    gate = Gate(HostLimits(per_target_per_minute=1), now_s=0)
     check = a_check(host="192.0.2.1")
     for now_s in (0, 60, 120):
         assert gate.admit(check, now_s=now_s) is None
@@ -200,7 +198,7 @@ def test_a_literal_is_counted_once_for_one_contact() -> None:
 
 def test_a_full_gate_has_room_for_nothing() -> None:
     """With as many running as may run the gate is full, and one that ends makes room again."""
-    gate = Gate(Limits(concurrent=1), now_s=0.0)
+    gate = Gate(HostLimits(concurrent=1), now_s=0.0)
     check = a_check(1)
     assert not gate.is_full
     assert gate.admit(check, now_s=0.0) is None
@@ -240,7 +238,7 @@ def test_a_plan_cannot_make_one_trace_send_a_thousand_packets() -> None:
 
 def test_a_trace_is_charged_for_what_it_may_send() -> None:
     """One contact for every eight packets, of the name as of the address."""
-    gate = Gate(Limits(per_target_per_minute=60), now_s=0)
+    gate = Gate(HostLimits(per_target_per_minute=60), now_s=0)
     long = a_trace(packets=3, max_hops=64)
     assert contacts_of(long) == 24
     assert [gate.admit(long, now_s=0) for _ in range(3)] == [None, None, Reason.POLICY]
@@ -253,7 +251,7 @@ def test_a_trace_is_charged_for_what_it_may_send() -> None:
 
 def test_few_traces_run_at_once() -> None:
     """Routers near by see them all; other checks have room beside them."""
-    gate = Gate(Limits(), now_s=0)
+    gate = Gate(HostLimits(), now_s=0)
     traces = [a_trace(port=443, host=f"{number}.test") for number in range(TRACES_MAX)]
     assert all(gate.has_room(one) and gate.admit(one, now_s=0) is None for one in traces)
     assert not gate.has_room(a_trace())
@@ -264,7 +262,7 @@ def test_few_traces_run_at_once() -> None:
 
 def test_a_trace_by_icmp_has_a_window_of_echoes_outstanding() -> None:
     """It counts among the echo requests, unless it goes to a port."""
-    gate = Gate(Limits(outstanding_icmp=9), now_s=0)
+    gate = Gate(HostLimits(outstanding_icmp=9), now_s=0)
     assert gate.admit(a_trace(), now_s=0) is None
     echo = a_check(kind=Kind.ICMP, packets=1, port=None)
     assert gate.has_room(echo)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.core.outcome import IcmpError, Resolved
-from probe.core.trace import SILENT_MAX, WINDOW, Aim, Answer, Course, Packet
+from probe.core.trace import SILENT_MAX, Aim, Answer, Course, Packet
+from proto.charges import TRACE_WINDOW
 from proto.model import Check, Failure, Hop, Kind, Operation, Result, StampSource, Validity
 
 TARGET, OWN, GATEWAY = "203.0.113.9", "10.0.0.2", "10.0.0.1"
@@ -122,9 +123,9 @@ def test_what_is_sent_at_the_target_is_bounded() -> None:
     """Beyond its own packets the target gets no more than the window held when it answered."""
     done = walk(way("10.0.0.1", "192.0.2.1", then=arrived()), delay_s=lambda _: 0.3)
     beyond = sum(packet.ttl > 3 for packet in done.sent)
-    assert beyond <= WINDOW
+    assert beyond <= TRACE_WINDOW
     assert (done.row.sent, done.row.lost) == (3 + beyond, 0)
-    assert done.most_out == WINDOW
+    assert done.most_out == TRACE_WINDOW
 
 
 def test_lost_packets_to_a_reached_target_are_partial_loss() -> None:
@@ -215,7 +216,7 @@ def test_routers_that_come_round_again_are_a_loop(length: int) -> None:
     assert (row.operation, row.failure) == (Operation.HOP, Failure.LOOP)
     assert (row.router, row.icmp_type) == (ring[-1], 11)
     assert max(hop.ttl for hop in row.hops) == 1 + 2 * length
-    assert max(done.asked) <= 1 + 2 * length + WINDOW
+    assert max(done.asked) <= 1 + 2 * length + TRACE_WINDOW
 
 
 def test_what_is_no_loop_is_not_called_one() -> None:
@@ -264,7 +265,7 @@ def test_a_send_that_fails_here_is_this_machines_fault() -> None:
 def test_a_fault_of_this_machine_in_the_midst_is_no_loss_of_the_targets(number: int) -> None:
     """The target answered, then a send failed here: nothing on its way counts, the row is marked."""
     course = Course(AIM)
-    out = [course.take(0.0) for _ in range(WINDOW)]
+    out = [course.take(0.0) for _ in range(TRACE_WINDOW)]
     assert out[3] is not None
     course.answered(out[3], arrived())
     failing = course.take(0.0)
@@ -293,7 +294,7 @@ def test_a_lossless_way_of_any_length_loses_nothing(
 def test_a_silent_packet_gives_its_place_free() -> None:
     """A full window waits for the oldest of its packets, and for nothing else."""
     course = Course(AIM)
-    assert [course.take(1.0) for _ in range(WINDOW)] == [Packet(t, 0) for t in range(1, 9)]
+    assert [course.take(1.0) for _ in range(TRACE_WINDOW)] == [Packet(t, 0) for t in range(1, 9)]
     assert course.take(1.5) is None
     assert course.look_again_s(1.5) == 2.0
     assert course.look_again_s(2.0) is None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from probe.core.finding import Finding, Level
+from probe.core.sighting import Sighting
 from probe.core.wayout import HostReading, WayReading, distance, find_ways, sign
 from proto.model import Hop
 
@@ -28,9 +29,14 @@ def host(
     )
 
 
-def found(hosts: tuple[HostReading, ...], ways: tuple[WayReading, ...] = ()) -> dict[str, Finding]:
+def found(
+    hosts: tuple[HostReading, ...],
+    ways: tuple[WayReading, ...] = (),
+    *,
+    sighting: Sighting | None = None,
+) -> dict[str, Finding]:
     """The findings by name."""
-    return {finding.name: finding for finding in find_ways(hosts, ways)}
+    return {finding.name: finding for finding in find_ways(hosts, ways, sighting=sighting)}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +175,32 @@ def test_the_own_address(own: str, level: Level, says: str) -> None:
     """Public, translated, or shared with strangers."""
     finding = found((), (replace(WAY, own=own),))["address for IPv4"]
     assert (finding.level, says in finding.says) == (level, True)
+
+
+@pytest.mark.parametrize(
+    ("own", "seen", "level", "says"),
+    [
+        ("9.9.9.1", "9.9.9.1", Level.OK, "9.9.9.1, public; the coordinator sees the same"),
+        (
+            "9.9.9.1",
+            "9.9.9.2",
+            Level.LIMITED,
+            "the coordinator sees 9.9.9.2, this host has 9.9.9.1",
+        ),
+        ("10.0.0.5", "9.9.9.2", Level.OK, "behind NAT: the coordinator sees 9.9.9.2"),
+        ("10.0.0.5", "10.0.0.5", Level.OK, "10.0.0.5 is private; the coordinator sees the same"),
+        ("100.64.0.9", "9.9.9.2", Level.LIMITED, "behind NAT: the coordinator sees 9.9.9.2"),
+    ],
+)
+def test_the_address_that_the_coordinator_sees(
+    own: str, seen: str, level: Level, says: str
+) -> None:
+    """What the other end saw is better than a guess by the own address."""
+    sighting = Sighting(own, seen)
+    finding = found((), (replace(WAY, own=own),), sighting=sighting)["address for IPv4"]
+    assert (finding.level, says in finding.says) == (level, True)
+    elsewhere = found((), (replace(WAY, own="9.9.9.3"),), sighting=sighting)["address for IPv4"]
+    assert elsewhere.says == "9.9.9.3, public"
 
 
 def test_without_a_route_nothing_is_said_of_the_way() -> None:

@@ -18,8 +18,9 @@ from probe.io.clock import (
     utc,
     wall_us,
 )
-from proto.codec import heartbeat_to_wire, report_to_wire
+from proto.codec import report_to_wire
 from proto.model import Report
+from proto.session_codec import heartbeat_to_wire
 from tests.fakes.ledgers import START_US, a_check, a_row
 from tests.fakes.vantage import a_heartbeat
 
