@@ -47,6 +47,7 @@ from coordinator.rpc.doors import (
     serve_fleet,
     stop_all,
 )
+from coordinator.rpc.doubting import Doubting
 from coordinator.rpc.enrolment import EnrolmentDoor
 from coordinator.rpc.fleet import FleetDoor
 from coordinator.rpc.guard import Guard
@@ -238,6 +239,9 @@ async def _open_doors(
         desk, door, candidate=census.candidate, config=lambda: runtime.configs.config
     )
     door.saw_failure_runs = tracing.saw_failure_runs
+    runtime.heard = Doubting(
+        desk, door, measuring, tracing, candidate=census.candidate, config=lambda: configs.config
+    ).hear
     identity, rotation = _identify(runtime, guard, door)
     configs.listen(plans.renew)
     configs.listen(lambda _: door.push_plans())

@@ -142,7 +142,9 @@ class Judge:
         wall: Callable[[], int],
         assignment: Callable[[], Assignment],
         progress: Progress,
+        heard: Callable[[Sequence[Verdict]], None] = lambda _verdicts: None,
     ) -> None:
+        self._heard = heard  # told of verdicts once they are written
         self._store = store
         self._wall = wall
         self._assignment = assignment
@@ -316,6 +318,7 @@ class Judge:
             partial(_record, verdicts=verdicts, stage=stage, incidents=rows)
         )
         self._stories = forget(stories, now=_aware(now_us))
+        self._heard(verdicts)
         for incident, _ in news:
             self._tell(incident)
         return written
@@ -378,12 +381,13 @@ async def judging(
     wall: Callable[[], int],
     assignment: Callable[[], Assignment],
     progress: Progress,
+    heard: Callable[[Sequence[Verdict]], None],
 ) -> AsyncIterator[None]:
     """Judge for as long as the context lasts.
 
     A question that is being answered in its worker thread then is ended by the store's stop.
     """
-    judge = Judge(store, wall=wall, assignment=assignment, progress=progress)
+    judge = Judge(store, wall=wall, assignment=assignment, progress=progress, heard=heard)
     loop = asyncio.create_task(judge.run(), name="judging")
     try:
         yield

@@ -30,6 +30,7 @@ async def judge_and_show(
         wall=runtime.wall,
         assignment=lambda: assign(runtime.configs.config),
         progress=progress,
+        heard=runtime.heard,
     )
     async with judge:
         address = web or runtime.configs.config.doors.web

@@ -7,13 +7,14 @@ in order and left in reverse, so that a part may rely on those before it for as 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from analysis.core.verdict import Verdict
     from coordinator.configs import Configs
     from coordinator.core.registry import Probe
     from coordinator.networks import NetworkFiles
@@ -45,6 +46,7 @@ class Runtime:
     networks: NetworkFiles  # where addresses are
     refusals: Refusals  # whom the doors refused, counted
     changed: Callable[[Probe], Awaitable[None]] = _nothing_to_do  # a probe's state was
+    heard: Callable[[Sequence[Verdict]], None] = lambda _verdicts: None  # verdicts were written
     addresses: dict[str, str] = field(default_factory=dict)  # door -> HOST:PORT really bound
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from coordinator.core.assigning import Candidate, fits, rank, requests_per_minute
 from coordinator.core.planner import Definition, check_ids, define_checks, number_checks
-from coordinator.core.settings import ONCE_SERVICE, Config, Group
+from coordinator.core.settings import ONCE_SERVICE, Component, Config, Group, Service
 from coordinator.core.validation import validate
 from proto.model import ConfigError, Plan
 
@@ -81,6 +81,14 @@ def config_of(request: Request, *, token: str) -> Config:
     only = replace(only, service=ONCE_SERVICE)
     named = replace(config.services[0], name=ONCE_SERVICE, components=(only,))
     return replace(config, services=(named,))
+
+
+def config_again(config: Config, component: Component, *, token: str) -> Config:
+    """A configuration with one component of another, to be measured once; its name tells both."""
+    name = f"{component.name[:40]}.{token}"
+    only = replace(component, service=ONCE_SERVICE, name=name, trace=False, remembered=False)
+    service = Service(name=ONCE_SERVICE, title=ONCE_SERVICE, components=(only,))
+    return replace(config, services=(service,), anchors=(), groups=(), canary=None)
 
 
 def _name(url: str, token: str) -> str:

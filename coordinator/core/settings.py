@@ -183,6 +183,7 @@ class Config:
     limits: Limits
     networks: NetworkTables = field(default_factory=NetworkTables)
     canary: Canary | None = None
+    ask_on_doubt: bool = True  # more measurements where judging is in doubt
     distrust: bool = True  # quarantine by itself what no honest probe does
 
     def components(self) -> tuple[Component, ...]:

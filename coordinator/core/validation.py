@@ -62,7 +62,7 @@ CAPABILITIES: Final = ("icmp4", "icmp4_raw", "icmp6", "icmp6_raw", "rx_stamps", 
 
 TOP_KEYS: Final = (
     *("coordinator", "judging", "defaults", "service", "anchor", "group", "limits"),
-    *("networks", "canary", "trust"),
+    *("networks", "canary", "trust", "doubt"),
 )
 
 DOOR_KEYS: Final = (
@@ -105,6 +105,7 @@ CANARY_KEYS: Final = (
     Key("interval_s", number(30, 3600, "seconds"), 300),
 )
 TRUST_KEYS: Final = (Key("automatic", yes_or_no, default=True),)
+DOUBT_KEYS: Final = (Key("ask", yes_or_no, default=True),)
 LIMIT_KEYS: Final = (
     Key("batches_in_flight", whole(1, 64, "batches"), 8),
     Key("queue_mib", whole(1, 1024, "MiB"), 32),
@@ -138,6 +139,7 @@ def validate(document: Mapping[str, object], *, file: str) -> Config:
         limits=Limits(**limits),
         networks=_networks(document.get("networks"), findings),
         canary=_canary(document.get("canary"), reader, findings),
+        ask_on_doubt=read_table(document.get("doubt", {}), "doubt", DOUBT_KEYS, findings)["ask"],
         distrust=read_table(document.get("trust", {}), "trust", TRUST_KEYS, findings)["automatic"],
     )
     _check_whole(config, findings)

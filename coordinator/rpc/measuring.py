@@ -22,6 +22,7 @@ from coordinator.core.oneoff import (
     Allowance,
     Request,
     choose,
+    config_again,
     config_of,
     definitions_of,
     plan_of,
@@ -32,6 +33,7 @@ from coordinator.core.settings import Component, Config
 from coordinator.rpc.desk import Desk
 from coordinator.rpc.fleet import FleetDoor
 from coordinator.store.catalogue import accept_once
+from coordinator.store.rows import OPERATOR, RequestRow
 from coordinator.store.statements import statement
 from proto.gen import admin_pb2
 from proto.model import Plan
@@ -100,20 +102,26 @@ class Measuring:
         missing = sorted({asked.probes[probe_id].name for probe_id, _ in owed})
         yield admin_pb2.MeasureResponse(missing=admin_pb2.MeasureMissing(probes=missing))
 
+    async def ask_again(
+        self, component: Component, probe_ids: tuple[str, ...], *, why: str, ceiling: float
+    ) -> None:
+        """Have probes that do not measure a component of the configuration measure it once.
+
+        Raises RequestRefusedError where that is more than its host may be asked.
+        """
+        config = config_again(self._config(), component, token=secrets.token_hex(4))
+        await self._order(config, probe_ids, why=why, ceiling=ceiling, about=component)
+
     async def _ask(self, request: Request) -> _Asked:
         config = config_of(request, token=secrets.token_hex(4))
         present = {probe.probe_id: probe for probe in self._door.connected()}
         chosen = choose(config, map(self._candidate, present.values()), probes=request.probes)
-        now_us = self._desk.wall()
         ceiling = self._config().limits.fleet_per_target_per_minute
-        self._allowance.take(config, probes=len(chosen), ceiling=ceiling, now_us=now_us)
-        definitions = await self._desk.store.run_in_store(
-            partial(accept_once, define=partial(definitions_of, config))
-        )
-        self._number = max(self._number + 1, now_us)
-        plan = plan_of(definitions, number=self._number, issued_at_us=now_us)
-        self._send(plan, chosen)
         component = config.services[0].components[0]
+        now_us = self._desk.wall()
+        definitions = await self._order(
+            config, chosen, why=OPERATOR, ceiling=ceiling, about=component
+        )
         self._log.info(
             "measurement_asked",
             url=request.url,
@@ -122,6 +130,37 @@ class Measuring:
             checks=len(definitions),
         )
         return _Asked(component, definitions, {one: present[one] for one in chosen}, now_us)
+
+    async def _order(
+        self,
+        config: Config,
+        chosen: tuple[str, ...],
+        *,
+        why: str,
+        ceiling: float,
+        about: Component,
+    ) -> tuple[Definition, ...]:
+        """Count, number and send the checks of a configuration of one component."""
+        now_us = self._desk.wall()
+        self._allowance.take(config, probes=len(chosen), ceiling=ceiling, now_us=now_us)
+        definitions = await self._desk.store.run_in_store(
+            partial(accept_once, define=partial(definitions_of, config))
+        )
+        self._number = max(self._number + 1, now_us)
+        plan = plan_of(definitions, number=self._number, issued_at_us=now_us)
+        self._send(plan, chosen)
+        for probe_id in chosen:
+            for check in plan.checks:
+                row = RequestRow(
+                    asked_at_us=now_us,
+                    probe_id=probe_id,
+                    check_no=check.check_no,
+                    why=why,
+                    service=about.service,
+                    component=about.name,
+                )
+                self._desk.store.record(row)
+        return definitions
 
     def _send(self, plan: Plan, probe_ids: Iterable[str]) -> None:
         check_nos = frozenset(check.check_no for check in plan.checks)

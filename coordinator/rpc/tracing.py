@@ -16,6 +16,7 @@ from coordinator.core.comparison import Ration, Standing, choose, spread
 from coordinator.core.registry import Probe
 from coordinator.rpc.desk import Desk
 from coordinator.rpc.fleet import FleetDoor
+from coordinator.store.rows import COMPARISON, OPERATOR, RequestRow
 from coordinator.store.statements import statement
 from proto.model import Check, Kind, SoundingsError
 
@@ -72,8 +73,40 @@ class Tracing:
         for name in chosen:
             probe, checks = able[name]
             for check in checks:
-                self._door.ask_run(probe.probe_id, check.check_no)
+                self._run(probe.probe_id, check, why=OPERATOR)
         return f"asked {', '.join(chosen)}; the hops will be in the table hops"
+
+    def ask(self, service: str, component: str, probe_ids: Iterable[str], *, why: str) -> int:
+        """Have these probes, as far as they are connected, trace a component; gives how many do."""
+        asked = 0
+        present = {probe.probe_id: probe for probe in self._door.connected()}
+        for probe_id in probe_ids:
+            checks = (
+                self._traces(present[probe_id], service, component) if probe_id in present else []
+            )
+            for check in checks:
+                self._run(probe_id, check, why=why)
+            asked += bool(checks)
+        return asked
+
+    def measures(self, probe: Probe, service: str, component: str) -> bool:
+        """Is a component in the plan of a probe?"""
+        prefix = f"{service}/{component}/"
+        checks = self._desk.plans.of(probe).plan.checks
+        return any(check.check_id.startswith(prefix) for check in checks)
+
+    def _run(self, probe_id: str, check: Check, *, why: str) -> None:
+        service, component = check.check_id.split("/")[:2]
+        row = RequestRow(
+            asked_at_us=self._desk.wall(),
+            probe_id=probe_id,
+            check_no=check.check_no,
+            why=why,
+            service=service,
+            component=component,
+        )
+        self._desk.store.record(row)
+        self._door.ask_run(probe_id, check.check_no)
 
     def _traces(self, probe: Probe, service: str, component: str) -> list[Check]:
         prefix = f"{service}/{component}/"
@@ -115,20 +148,24 @@ class Tracing:
         chosen = choose(able, failing_asn=failing.vantage.asn, turn=self._desk.spread())
         if chosen is not None and self._may(failing, check):
             self._ration.spend(check.check_no, probe_id=failing.probe_id, now_us=self._desk.wall())
-            self._door.ask_run(chosen, check.check_no)
+            self._run(chosen, check, why=COMPARISON)
         self._log.info("comparison", check=check.check_id, failing=failing.probe_id, working=chosen)
 
     def _good(self, check: Check) -> frozenset[str]:
         """The probes from which the check's component answered of late."""
         service, component = check.check_id.split("/")[:2]
+        standings = self.standings(service, component)
+        return frozenset(probe_id for probe_id, good in standings.items() if good)
+
+    def standings(self, service: str, component: str) -> dict[str, bool]:
+        """By probe, whether a component answered it of late. Reads the store: not on the event loop."""
         asked = {
             "service": service,
             "component": component,
             "since_us": self._desk.wall() - RECENT_US,
         }
         with self._desk.store.cursor() as cursor:
-            rows = cursor.execute(statement("standings"), asked).fetchall()
-        return frozenset(probe_id for probe_id, good in rows if good)
+            return dict(cursor.execute(statement("standings"), asked).fetchall())
 
 
 def _spread(probes: Iterable[Probe]) -> list[str]:

@@ -100,6 +100,23 @@ class CertificateRow:
     der: bytes
 
 
+OPERATOR: Final = "operator"
+COMPARISON: Final = "comparison"
+"""Why something was asked for beside the schedule; else a word of coordinator.core.doubt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRow:
+    """One check that one probe was asked to run once, and why."""
+
+    asked_at_us: int
+    probe_id: str
+    check_no: int
+    why: str
+    service: str
+    component: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryRow:
     """An answer of the coordinator's own answerer."""
@@ -180,6 +197,7 @@ Row = (
     | SessionRow
     | ClockRow
     | CertificateRow
+    | RequestRow
     | CanaryRow
     | TrustRow
     | ProbeRow
@@ -193,6 +211,7 @@ _INSERTS: Final[dict[type[Any], str]] = {
     SessionRow: "insert_sessions",
     ClockRow: "insert_clock_offsets",
     CertificateRow: "insert_certificates",
+    RequestRow: "insert_requests",
     CanaryRow: "insert_canary_answers",
     TrustRow: "insert_trust_facts",
     ProbeRow: "insert_probes",

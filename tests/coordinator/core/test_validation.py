@@ -130,7 +130,7 @@ def test_every_key_of_the_file_is_read() -> None:
 ONE_FINDING = {
     "frob = 1\n" + SERVICE: (
         "f.toml: frob is not a key; known here: "
-        "anchor, canary, coordinator, defaults, group, judging, limits, networks, service, trust"
+        "anchor, canary, coordinator, defaults, doubt, group, judging, limits, networks, service, trust"
     ),
     '[networks]\nfiles = ["a.csv"]\ncountry_from = "guessed"\n' + SERVICE: (
         'f.toml: networks.country_from is "guessed"; use one of seen, declared'
