@@ -125,6 +125,7 @@ def _copy_all(data: DataDir, partial: Path, begin: Begin) -> list[FileFact]:
         if path in {STORE, REGISTRY}:
             _compare_heads(source, partial / path)
         facts.append(FileFact(path=path, size=size, sha256=sha256, secret=secret_of(path)))
+    _compare_authority(data, partial)
     return facts
 
 
@@ -132,6 +133,16 @@ def _compare_heads(source: Path, copy: Path) -> None:
     """A checkpoint rewrites a header: what was copied before and after it would not fit together."""
     if head_of(source, HEADER_BYTES) != head_of(copy, HEADER_BYTES):
         raise OSError(f"{source} was opened anew while it was being copied; try again")
+
+
+def _compare_authority(data: DataDir, partial: Path) -> None:
+    """A change of CA writes several files: those before and those after it are no CA together."""
+    now = {path: file.read_bytes() for path, file in sources(data).items() if "/" in path}
+    copied = {
+        f"{AUTHORITY}/{file.name}": file.read_bytes() for file in (partial / AUTHORITY).iterdir()
+    }
+    if now != copied:
+        raise OSError(f"{data.authority} was changed while it was being copied; try again")
 
 
 def _finish(partial: Path, copied: list[FileFact], held_at_us: int) -> Manifest:

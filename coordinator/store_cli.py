@@ -15,11 +15,19 @@ from typing import Any, Final
 from coordinator.app import wall_us
 from coordinator.backup import make_backup
 from coordinator.copying import CHUNK_BYTES, Tell
-from coordinator.core.manifest import CONFIG, NAME, STORE, Manifest, ManifestError, read_manifest
+from coordinator.core.manifest import (
+    CONFIG,
+    NAME,
+    REGISTRY,
+    STORE,
+    Manifest,
+    ManifestError,
+    read_manifest,
+)
 from coordinator.exits import CoordinatorError, Exit
 from coordinator.parsing import DEFAULT_CONFIG, add_command, add_data
 from coordinator.restore import restore
-from coordinator.store.checking import Damage, check_store
+from coordinator.store.checking import Damage, check_registry, check_store
 from coordinator.store.open import StoreOpenError
 from coordinator.store.survey import survey
 
@@ -147,6 +155,10 @@ def _check(args: argparse.Namespace) -> int:
     tell = _tell_nothing if args.json else _tell
     try:
         found = [*_against_manifest(args.path, tell), *check_store(path, tell=tell)]
+        registry = path.with_name(REGISTRY)
+        if not found and registry.is_file():
+            tell("probes of the registry")
+            found = check_registry(path, registry)
     except StoreOpenError as error:
         if "could not set lock" in str(error).lower():
             raise CoordinatorError(

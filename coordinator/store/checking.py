@@ -19,6 +19,7 @@ from typing import Any, Final
 import duckdb
 
 from analysis.store import known_migrations, migrate, version_of
+from coordinator.store.open import told_of
 from coordinator.store.statements import statement
 from coordinator.store.survey import reading
 
@@ -70,6 +71,26 @@ def check_store(path: Path, *, tell: Callable[[str], None] = lambda _: None) -> 
             found += _ask(con, name, text)
     tell("cells, counted again")
     return [*found, *_cells(path)]
+
+
+def check_registry(path: Path, registry: Path) -> list[Damage]:
+    """What the registry beside a store does not know: whoever is missing there can never come back.
+
+    Raises StoreOpenError when either cannot be opened.
+    """
+    with reading(path) as con:
+        stored = {row[0] for row in con.execute(statement("stored_probes")).fetchall()}
+    with reading(registry) as con, told_of(registry):
+        known = [row[0] for row in con.execute(statement("registered_probes")).fetchall()]
+    twice = sorted({probe_id for probe_id in known if known.count(probe_id) > 1})
+    return [
+        *_damage(
+            "unregistered_probes",
+            "probes of results are not in the registry",
+            sorted(stored - {*known}),
+        ),
+        *_damage("duplicate_probes", "a probe is in the registry twice", twice),
+    ]
 
 
 def _damage(name: str, sentence: str, exceptions: list[Any]) -> list[Damage]:

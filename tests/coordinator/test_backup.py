@@ -326,6 +326,25 @@ def test_a_backup_is_checked_against_its_manifest(
     assert found["name"] == name
 
 
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        ("DELETE FROM probes", "unregistered_probes"),
+        ("INSERT INTO probes FROM probes", "duplicate_probes"),
+    ],
+)
+def test_a_registry_that_does_not_fit_its_store_is_found(
+    made: Path, capsys: pytest.CaptureFixture[str], sql: str, name: str
+) -> None:
+    """Probes that the store has and the registry has not could never come back."""
+    data = made.parent / "d"
+    with duckdb.connect(data / "registry.duckdb") as con:
+        con.execute(sql)
+    assert main(["check-store", str(data), "--json"]) == 1
+    (found,) = json.loads(capsys.readouterr().out)["damage"]
+    assert found["name"] == name
+
+
 def test_a_restore_that_was_killed_is_no_store(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

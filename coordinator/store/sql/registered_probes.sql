@@ -1,0 +1,2 @@
+-- Every probe of the registry.
+SELECT probe_id FROM probes

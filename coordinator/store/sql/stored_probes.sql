@@ -1,0 +1,2 @@
+-- Every probe whose declaration the store has.
+SELECT DISTINCT probe_id FROM probes
