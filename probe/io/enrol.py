@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -29,6 +29,9 @@ from probe.io.state import Endpoint, Identity, StateDirectory
 from proto.gen import enrolment_pb2
 
 TIMEOUT_S: Final = 15.0
+DOORS_MAX: Final = 8
+"""Fleet ports of one coordinator that are kept; it has one."""
+
 _REFUSALS: Final = (
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT"),
     *("NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION"),
@@ -70,12 +73,10 @@ def enrol(
         sent_at_us=wall(),
     )
     reply = _call(coordinator, ca_pem, "Enrol", request, enrolment_pb2.EnrolResponse)
-    if not reply.fleet_endpoints:
-        raise _unreachable(coordinator, "it named no fleet port")
     endpoint = Endpoint(
         probe_id=reply.probe_id,
         enrol=coordinator,
-        fleet=tuple(_completed(one, host) for one in reply.fleet_endpoints),
+        fleet=_doors(coordinator, host, reply.fleet_endpoints),
     )
     _store(state, reply=reply, pinned_ca_pem=ca_pem, endpoint=endpoint)
     note = clock_note(probe_us=wall(), coordinator_us=reply.sent_at_us)
@@ -126,6 +127,25 @@ def _store(
     state.write("ca.pem", renewal.trusted_bundle(pinned_ca_pem, reply.ca_pem))
     state.save_endpoint(endpoint)
     state.write("certificate.pem", reply.certificate_pem)
+
+
+def _doors(coordinator: str, host: str, named: Sequence[str]) -> tuple[str, ...]:
+    """Where the sessions go: to ports of the host that the operator named, and nowhere else.
+
+    The address policy does not look at the link. A coordinator that could name any host would have
+    its probes knock at doors of their own networks.
+    """
+    if not 0 < len(named) <= DOORS_MAX:
+        raise _unreachable(coordinator, f"it named {len(named)} fleet ports")
+    doors = tuple(_completed(one, host) for one in named)
+    for door in doors:
+        try:
+            elsewhere = rpc.split_endpoint(door)[0] != host
+        except ProbeError:
+            elsewhere = True
+        if elsewhere:
+            raise _unreachable(coordinator, f"it named {door[:80]!r}, no fleet port of {host}")
+    return doors
 
 
 def _completed(endpoint: str, host: str) -> str:

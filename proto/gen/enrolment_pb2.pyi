@@ -68,7 +68,7 @@ class EnrolResponse(_message.Message):
     """the coordinator's wall clock"""
     @_builtins.property
     def fleet_endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """HOST:PORT; empty host = the one the probe enrolled at"""
+        """":PORT" of the host it enrolled at; another host is refused"""
 
     def __init__(
         self,

@@ -144,6 +144,7 @@ class Behaviour:
     reject: Callable[[int], bool] = lambda _seq: False
     cut: Callable[[int], bool] = lambda _seq: False  # the session ends instead of the ack
     fleet_port: int | None = None  # told at enrolment instead of the real one
+    fleet_endpoints: tuple[str, ...] | None = None  # likewise, as they are
     certificate_life: dt.timedelta = dt.timedelta(days=14)
 
 
@@ -348,7 +349,8 @@ class Coordinator(fleet_pb2_grpc.FleetServiceServicer, enrolment_pb2_grpc.Enrolm
             probe_id=PROBE_ID,
             certificate_pem=self._certificate(csr_der),
             ca_pem=self.authority.pem,
-            fleet_endpoints=[f":{self.behaviour.fleet_port or self.fleet_port}"],
+            fleet_endpoints=self.behaviour.fleet_endpoints
+            or [f":{self.behaviour.fleet_port or self.fleet_port}"],
             sent_at_us=time.time_ns() // 1000 + self.behaviour.clock_offset_us,
         )
 

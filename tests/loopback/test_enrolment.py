@@ -94,6 +94,37 @@ def test_a_coordinator_with_another_key_never_sees_the_secret(
     assert coordinator.seen.enrolments == []
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        ("10.0.0.5:22",),
+        (":7443", "169.254.169.254:80"),
+        ("localhost:7443",),
+        ("127.0.0.1.:7443",),
+        (":0",),
+        (":x",),
+        ("",),
+        (":7443",) * 9,
+    ],
+)
+def test_a_coordinator_cannot_send_its_probes_elsewhere(
+    coordinator: Coordinator, tmp_path: Path, named: tuple[str, ...]
+) -> None:
+    """The host is the operator's word: only ports on it are taken, and nothing is stored of others."""
+    coordinator.behaviour.fleet_endpoints = named
+    error = refusal(tmp_path, port=coordinator.enrol_port, token=coordinator.token)
+    assert error.code is Exit.UNREACHABLE
+    assert "it named" in str(error)
+    assert not (tmp_path / "endpoint.json").exists()
+
+
+def test_a_port_of_the_host_may_be_named_with_it(coordinator: Coordinator, tmp_path: Path) -> None:
+    """As long as it is the same host."""
+    coordinator.behaviour.fleet_endpoints = ("127.0.0.1:7443",)
+    made = ask(tmp_path, port=coordinator.enrol_port, token=coordinator.token)
+    assert made.endpoint.fleet == ("127.0.0.1:7443",)
+
+
 def test_a_closed_port_is_unreachable(tmp_path: Path) -> None:
     """The message names the address and what to look at."""
     with socket.create_server(("127.0.0.1", 0)) as server:
