@@ -59,6 +59,9 @@ days, so a clock that is off by more cannot even connect for long."""
 AHEAD_US: Final = 300 * 1_000_000
 """A slot ahead of its arrival by more than this marks the row `clock_suspect`; method.md's bound."""
 
+SUSPECT_US: Final = 100_000
+"""Off by so much beyond its bound, a clock puts rows beside those of another instant."""
+
 PAST_MAX_US: Final = 400 * 24 * 3600 * 1_000_000
 """A slot older than this is impossible: a full spool of the slowest probe is younger."""
 
@@ -295,6 +298,17 @@ def _are_known(check_no: npt.NDArray[np.int64], table: Flags) -> Flags:
 def ahead_of_arrival(group: Group) -> Flags:
     """Rows whose slot lies in the future of their arrival: their clock cannot be right."""
     return np.asarray(group.slot_us - np.repeat(group.received_us, group.rows) > AHEAD_US)
+
+
+def clock_is_off(group: Group) -> Flags:
+    """Rows whose own clock was off by more than its bound and SUSPECT_US, as they say themselves."""
+    offset, error = (
+        np.asarray(group.columns[f"clock_{name}_us"], dtype=np.int64)
+        for name in ("offset", "error")
+    )
+    # Zigzag and the one that is added make of an offset twice its size, or twice and one.
+    off = (offset >> 1) > error - 1 + SUSPECT_US
+    return np.asarray(off & (offset > 0) & (error > 0))
 
 
 def allowed_checks(check_nos: Sequence[int]) -> Flags:

@@ -52,9 +52,8 @@ class FloodError(Exception):
 
 
 SILENT: Final = "silent"
-HUNG_UP: Final = "the probe hung up"
-BROKEN_OFF: Final = "the connection or the call broke off"
-"""Ends of a session that no ending says: how they are on record."""
+GONE: Final = "the probe hung up, or its connection broke off"
+"""Ends of a session that the coordinator did not say: how they are on record."""
 
 
 class ProbeSession:
@@ -321,7 +320,7 @@ class ProbeSession:
         """The stream is gone. Whoever goes before a hello was never a session."""
         self._desk.store.end_session(self.number)
         ending = self.outbox.ending
-        detail = BROKEN_OFF if ending is None else ending.details or HUNG_UP
+        detail = GONE if ending is None else ending.details or GONE
         if self._hello is not None:
             self._record("silent" if detail == SILENT else "disconnect", detail=detail)
         elif ending is None or ending.code is grpc.StatusCode.OK:

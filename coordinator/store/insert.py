@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from coordinator.core.intake import Integers, ahead_of_arrival
+from coordinator.core.intake import Integers, ahead_of_arrival, clock_is_off
 from coordinator.store.facts import OWN, Facts, Numbers, Values, insert_facts, number_facts
 from coordinator.store.merge import Merged, unzigzag
 from coordinator.store.statements import statement
@@ -28,6 +28,7 @@ REGISTERED: Final = ("incoming", "arriving", "hopping")
 """Names under which arrays are seen by SQL, for the length of a group."""
 
 _CLOCK_SUSPECT: Final = tuple(Validity).index(Validity.CLOCK_SUSPECT)
+_PROBE_FAULT: Final = tuple(Validity).index(Validity.PROBE_FAULT)
 
 
 def insert_results(
@@ -54,12 +55,16 @@ def insert_results(
 
 
 def _with_own_texts(merged: Merged) -> tuple[list[str], Mapping[str, Integers]]:
-    """Each text once, the columns with their places among those, and late clocks marked."""
+    """Each text once, the columns with their places among those, and doubtful clocks marked."""
     places: dict[str, int] = {}
     own = [0, *(places.setdefault(text, len(places) + 1) for text in merged.texts)]
     renumbered = np.array(own, dtype=np.uint32)
     columns = merged.group.columns
-    validity = np.where(ahead_of_arrival(merged.group), _CLOCK_SUSPECT, columns["validity"])
+    said = columns["validity"]
+    doubtful = ahead_of_arrival(merged.group) | (
+        clock_is_off(merged.group) & (said != _PROBE_FAULT)
+    )
+    validity = np.where(doubtful, _CLOCK_SUSPECT, said)
     texts = {name: renumbered[held] for name, held in merged.text_columns.items()}
     return list(places), {**columns, **texts, "validity": validity}
 

@@ -15,6 +15,7 @@ from coordinator.core.intake import (
     BatchName,
     ahead_of_arrival,
     allowed_checks,
+    clock_is_off,
     name_fates,
     refuse_envelope,
     refuse_group,
@@ -148,6 +149,23 @@ def test_a_slot_ahead_of_its_arrival_is_marked_not_refused() -> None:
     group = merged(body).group
     assert refuse_group(group) == (None,)
     assert ahead_of_arrival(group).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("offset_us", "error_us", "is_off"),
+    [
+        *((100_900, 900, False), (100_901, 900, True), (-100_900, 900, False)),
+        *((-100_901, 900, True), (None, 900, False), (10**9, None, False)),
+    ],
+)
+def test_a_clock_that_is_off_by_more_than_its_bound_is_marked(
+    offset_us: int | None, error_us: int | None, *, is_off: bool
+) -> None:
+    """100 ms beyond the bound either way; a row that knows no offset says nothing of its clock."""
+    body = body_of([row(clock_offset_us=offset_us, clock_error_us=error_us)])
+    group = merged(body).group
+    assert refuse_group(group) == (None,)
+    assert clock_is_off(group).tolist() == [is_off]
 
 
 def test_a_probe_without_a_plan_may_report_nothing() -> None:
