@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from probe.core.classify import Classified
-from probe.core.outcome import OVER_RATE, OWN_ADDRESS, Attempt, Outcome, validity_of
+from probe.core.outcome import Attempt, Outcome, validity_of
 from probe.core.rows import changed
 from proto.model import (
     Certificate,
     Failure,
     Operation,
-    Reason,
     Result,
     StampSource,
     State,
@@ -153,9 +152,9 @@ def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
     """One outcome of a chain of redirects, first hop first.
 
     The row describes the last hop; its total is that of the whole way. A hop that was not run fails
-    the chain at the reply that led there. Into a private network nobody out here could follow, so
-    that is the target's doing; where only this vantage cannot follow (its rate, another family, an
-    address of its own machine), the row is marked as our fault.
+    the chain at the reply that led there, and the row keeps what that reply was; but it is marked as
+    our fault, since what stopped it was ours: the host's rate, a family that is not here, an address
+    of this machine, or one that the host's policy forbids (see probe.core.redirect for the last).
     """
     if len(hops) == 1:
         return hops[0]
@@ -166,7 +165,7 @@ def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
             operation=Operation.REPLY,
             failure=Failure.HTTP_REDIRECT,
             lost=1,
-            validity=Validity.PROBE_FAULT if _is_ours(hops[-1]) else Validity.OK,
+            validity=Validity.PROBE_FAULT,
         )
     totals_us = [hop.result.total_us for hop in hops if hop.result.total_us is not None]
     locations = [hop.result.location for hop in hops if hop.result.location is not None]
@@ -179,9 +178,3 @@ def join_hops(hops: tuple[Outcome, ...]) -> Outcome:
         attempts=tuple(attempt for hop in hops for attempt in hop.attempts),
         certificates=tuple({c.sha256: c for hop in hops for c in hop.certificates}.values()),
     )
-
-
-def _is_ours(hop: Outcome) -> bool:
-    """Was this hop not run for a reason that another vantage would not have had?"""
-    by = hop.attempts[-1].classified_by
-    return hop.result.reason is Reason.UNSUPPORTED or by in {OVER_RATE, OWN_ADDRESS}

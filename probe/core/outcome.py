@@ -31,7 +31,6 @@ HTTPS_PORT = 443
 HTTP_PORT = 80
 DNS_PORT = 53
 OVER_RATE = "not run: the rate per target of this vantage"
-OWN_ADDRESS = "not run: an address of this machine"
 # Some 130 IPv4 addresses; the longest lists seen in the wild stay under 50.
 ANSWERS_CHARS_MAX = 2048
 ANSWERS_CUT = " …"

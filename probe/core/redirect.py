@@ -4,6 +4,14 @@ A stranger wrote where to go. What no client could follow (another scheme, no ho
 not exist, a name that is none) is refused here, before anything is asked, so that it is a fact about
 whoever wrote it: `http_redirect`. What only this vantage cannot or may not follow is found later, on
 the way, and never counts against the target (`probe.core.draft.join_hops`).
+
+An address that the host's policy forbids is of the second kind, private ones included. Refused answer:
+"nobody outside could go to 10.0.0.1, so whoever sends people there is at fault". Nobody is not known
+here: whether an address is inside depends on where one stands, a name may lead inside by this vantage's
+resolver alone, and over plain HTTP the commonest writer of such a redirect is no target at all but the
+portal of the network that the probe sits in. We contacted nothing, so we know nothing of what is there.
+The row keeps the fact (status, location, `http_redirect`) and is unfit as evidence (`probe_fault`). Who
+wants it followed and judged says so in `allow_networks`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from probe.core.address import Network, is_inside, parse_address, special_use, why_barred
+from probe.core.address import Network, is_inside, parse_address, why_barred
 from probe.core.copies import copier
 from probe.core.memory import AddressMemory
 from probe.core.zone import Delegations
@@ -128,16 +128,6 @@ class Toolbox:
         listens here, or trusts what comes from here, is not for a coordinator.
         """
         return self.verdicts.of(text, self.allowed)
-
-    def is_of_this_machine(self, text: str) -> bool:
-        """Is this an address that only this machine must leave alone: public, its own, not allowed?"""
-        address = parse_address(text)
-        return (
-            address is not None
-            and special_use(address) is None
-            and own_address(text) == text
-            and not is_inside(address, self.allowed)
-        )
 
     def source_for(self, address: str) -> str | None:
         """The address to bind for contacting `address`, if the operator named one of its family."""

@@ -21,7 +21,6 @@ from probe.core.classify import DnsFacts, classify_dns
 from probe.core.dnswire import DnsFormError
 from probe.core.outcome import (
     OVER_RATE,
-    OWN_ADDRESS,
     Attempt,
     Refusal,
     Resolved,
@@ -180,8 +179,7 @@ def _choose(check: Check, box: Toolbox, found: Resolved) -> Resolved | Refusal:
     reasons = {text: box.why_barred(text) for text in found.addresses}
     allowed = [text for text, why in reasons.items() if why is None]
     if not allowed:
-        by = OWN_ADDRESS if any(map(box.is_of_this_machine, reasons)) else ADDRESS_POLICY
-        return _barred_after(check, found, "; ".join(why for why in reasons.values() if why), by=by)
+        return _barred_after(check, found, "; ".join(why for why in reasons.values() if why))
     return _within_rate(check, box, found, allowed[box.turn(check) % len(allowed)])
 
 

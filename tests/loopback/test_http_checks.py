@@ -9,22 +9,17 @@ from typing import Any
 import pytest
 import trio
 
-from probe.core.limits import Gate
-from probe.toolbox import run_check
 from proto.model import (
     Check,
-    Control,
     Failure,
-    HostLimits,
     Kind,
     Operation,
     Reason,
     Result,
     StampSource,
     State,
-    Validity,
 )
-from tests.fakes.boxes import A_MORNING_US, loopback_box
+from tests.fakes.boxes import A_MORNING_US
 from tests.fakes.scripted_server import (
     Listening,
     answering,
@@ -275,88 +270,6 @@ async def test_endless_body_below_the_cap() -> None:
         row = (await ask(http_check(server.port, timeout_s=1.0))).result
     assert words(row) == (Operation.REPLY, Failure.TIMEOUT)
     assert row.body_bytes
-
-
-async def test_redirects_are_followed_within_bounds() -> None:
-    """A chain within the bound ends at its last place; its time is that of the whole way."""
-
-    async def script(stream: trio.abc.Stream) -> None:
-        await read_request(stream, server)
-        is_end = server.requests[-1].startswith(b"GET /end ")
-        moved = response("302 Found", b"", f"Location: http://127.0.0.1:{server.port}/end")
-        await stream.send_all(response("200 OK", b"ok") if is_end else moved)
-        await stream.aclose()
-
-    async with serve(script) as server:
-        outcome = await ask(http_check(server.port, follow_redirects=1))
-    row = outcome.result
-    assert words(row) == (None, None)
-    assert (row.http_status, row.location) == (200, f"http://127.0.0.1:{server.port}/end")
-    assert [attempt.operation for attempt in outcome.attempts] == STEPS_OF_A_LITERAL * 2
-    assert row.total_us is not None
-    assert row.connect_us is not None
-    assert row.first_byte_us is not None
-    assert row.total_us > row.connect_us + row.first_byte_us
-
-
-async def test_redirect_loop_ends() -> None:
-    """A server that sends everybody round in circles is a failed redirect."""
-
-    async def script(stream: trio.abc.Stream) -> None:
-        await read_request(stream, again)
-        await stream.send_all(response("302 F", b"", f"Location: http://127.0.0.1:{again.port}/"))
-        await stream.aclose()
-
-    async with serve(script) as again:
-        outcome = await ask(http_check(again.port, follow_redirects=2))
-    assert words(outcome.result) == (Operation.REPLY, Failure.HTTP_REDIRECT)
-    assert again.connections == 3
-    assert "redirect number 3 is one too many" in outcome.attempts[-1].detail
-
-
-async def test_a_redirect_is_a_contact_that_counts() -> None:
-    """A chain ends where the rate per target does, and the row does not blame the target."""
-
-    async def script(stream: trio.abc.Stream) -> None:
-        await read_request(stream, server)
-        await stream.send_all(response("302 F", b"", f"Location: http://127.0.0.1:{server.port}/"))
-        await stream.aclose()
-
-    gate = Gate(HostLimits(per_target_per_minute=2), now_s=0)
-    async with serve(script) as server, loopback_box() as open_box:
-        box = replace(open_box, may_contact=lambda at: gate.admit_address(at, now_s=0))
-        outcome = await run_check(http_check(server.port, follow_redirects=5), box)
-    assert server.connections == 2
-    assert words(outcome.result) == (Operation.REPLY, Failure.HTTP_REDIRECT)
-    assert outcome.result.validity is Validity.PROBE_FAULT
-    assert "limits.per_target_per_minute" in outcome.attempts[-1].detail
-
-
-@pytest.mark.parametrize(
-    ("location", "why", "validity"),
-    [
-        ("http://169.254.169.254/latest/meta-data/", "metadata", Validity.OK),
-        ("http://10.0.0.1/", "private", Validity.OK),
-        ("gopher://127.0.0.1/", "scheme", Validity.OK),
-        ("http://u:p@127.0.0.1/", "credentials", Validity.OK),
-        ("http://a..test/", "no name", Validity.OK),
-        ("http://127.0.0.1:0/", "port 0", Validity.OK),
-        ("http://[2606:4700::1]/", "not an address of IPv4", Validity.PROBE_FAULT),
-    ],
-)
-@pytest.mark.parametrize("control", [None, Control.REMEMBERED])
-async def test_redirect_that_is_not_followed(
-    control: Control | None, location: str, why: str, validity: Validity
-) -> None:
-    """Nobody is contacted; it counts against the target unless only this vantage cannot go there."""
-    moved = response("302 Found", b"", f"Location: {location}")
-    async with answering(moved) as server:
-        outcome = await ask(http_check(server.port, follow_redirects=3, control=control))
-    row = outcome.result
-    assert words(row) == (Operation.REPLY, Failure.HTTP_REDIRECT)
-    assert (row.state, row.lost, row.http_status) == (State.MEASURED, 1, 302)
-    assert row.validity is validity
-    assert why in outcome.attempts[-1].detail
 
 
 @pytest.mark.parametrize(

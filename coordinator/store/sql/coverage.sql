@@ -11,7 +11,8 @@ SELECT
     count(*) FILTER (WHERE state = 'measured' AND validity = 'ok'
         AND NOT coalesce(starts_with(CAST(failure AS VARCHAR), 'local_'), FALSE)) AS counted,
     count(*) FILTER (WHERE state = 'not_run') AS not_run,
-    count(*) FILTER (WHERE starts_with(CAST(failure AS VARCHAR), 'local_')) AS local_failed,
+    count(*) FILTER (WHERE validity = 'probe_fault'
+        OR starts_with(CAST(failure AS VARCHAR), 'local_')) AS local_failed,
     count(*) FILTER (WHERE validity = 'clock_suspect') AS clock_suspect,
     count(*) FILTER (WHERE validity = 'late_start') AS late_start
 FROM results

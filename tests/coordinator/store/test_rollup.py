@@ -205,6 +205,23 @@ def test_what_a_vantage_could_not_do_weighs_nothing(store: duckdb.DuckDBPyConnec
     assert found == [(0, 0, "local_no_route", "v01")]
 
 
+def test_a_redirect_that_a_vantage_may_not_follow_is_no_evidence(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    """The row says what was answered; no cell counts it, as an attempt or as a loss."""
+    http = {"kind": "http", "operation": "reply", "sent": 1}
+    write(
+        store,
+        [
+            Fact(**http, failure="http_redirect", lost=1, validity="probe_fault"),
+            Fact(**http, probe_id="p02", vantage="v02", failure="http_redirect", lost=1),
+        ],
+    )
+    rollup.count_bins(store, [T0_US], bin_us=BIN_US, as_of_us=T0_US + BIN_US)
+    found = store.execute("SELECT vantage, sent, lost FROM cells").fetchall()
+    assert found == [("v02", 1, 1)]
+
+
 def test_coverage_counts_every_row_once(store: duckdb.DuckDBPyConnection) -> None:
     """The view says how many rows of a minute counted, and why the others did not."""
     rollup.prepare(store)
@@ -214,6 +231,7 @@ def test_coverage_counts_every_row_once(store: duckdb.DuckDBPyConnection) -> Non
             Fact(),
             Fact(state="not_run", reason="overloaded", sent=0),
             Fact(failure="local_no_port", validity="probe_fault"),
+            Fact(failure="http_redirect", validity="probe_fault"),
             Fact(validity="late_start"),
             Fact(validity="clock_suspect"),
             Fact(trigger="confirmation"),
@@ -223,7 +241,7 @@ def test_coverage_counts_every_row_once(store: duckdb.DuckDBPyConnection) -> Non
     found = store.execute(
         "SELECT slots, counted, not_run, local_failed, late_start, clock_suspect FROM coverage"
     ).fetchall()
-    assert found == [(5, 1, 1, 1, 1, 1)]
+    assert found == [(6, 1, 1, 2, 1, 1)]
 
 
 def test_bins_tell_what_waits(store: duckdb.DuckDBPyConnection) -> None:
