@@ -35,6 +35,12 @@ def store() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+def test_each_step_of_the_schema_has_a_number_of_its_own() -> None:
+    """1, 2, 3 without a gap: of two steps of one number a store would take but one."""
+    names = [p.name for p in files("proto.schema").iterdir() if p.name.endswith(".sql")]
+    assert sorted(int(name[:4]) for name in names) == list(range(1, len(names) + 1))
+
+
 @pytest.mark.parametrize(
     ("type_name", "words"),
     [
