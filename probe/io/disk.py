@@ -32,6 +32,15 @@ _TRIES: Final = 64
 """Evictions tried for one record: another program may take each freed block at once."""
 
 
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What making room may help against. Out of descriptors, or on a failing disk, it only loses rows."""
+
+_PASSING: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EINTR, errno.EAGAIN}
+)
+"""Why a file that is there cannot be read now."""
+
+
 class SpoolError(SoundingsError):
     """The spool directory cannot be used at all; the text says why and what to do."""
 
@@ -213,12 +222,19 @@ class Spool:
         return seq
 
     def read(self, *, after: tuple[int, int], limit: int) -> list[Stored]:
-        """Up to `limit` records beyond (epoch, seq), oldest first."""
+        """Up to `limit` records beyond (epoch, seq), oldest first.
+
+        None behind one that cannot be read now: an ack of a later one would cover it.
+        """
         found: list[Stored] = []
         for segment in list(self._segments):
             if (segment.epoch, segment.last_seq) <= after:
                 continue
-            for record in self._records(segment):
+            try:
+                records = self._records(segment)
+            except OSError:
+                return found
+            for record in records:
                 if (segment.epoch, record.seq) > after:
                     found.append(Stored(segment.epoch, record))
                 if len(found) == limit:
@@ -266,7 +282,7 @@ class Spool:
             except OSError as error:
                 self.fault = error.strerror or str(error)
                 self._mend()
-                if not self._evict():
+                if error.errno not in _NO_ROOM or not self._evict():
                     return False
             else:
                 self.fault = None
@@ -324,7 +340,8 @@ class Spool:
         acked = self._acked.get(victim.epoch, 0)
         lost = victim.rows
         if acked >= victim.first_seq:
-            lost = sum(r.rows for r in self._records(victim) if r.seq > acked)
+            with contextlib.suppress(OSError):
+                lost = sum(r.rows for r in self._records(victim) if r.seq > acked)
         before, after = self.evicted_rows, self.evicted_rows + lost
         self.evicted_rows = after
         try:
@@ -355,12 +372,15 @@ class Spool:
             self._open = None
 
     def _records(self, segment: Segment) -> Iterable[Record]:
+        """Raises OSError when this machine cannot open it now."""
         try:
             held = self._memory.get(segment.name)
             data = self._disk.read(segment.name) if held is None else held
         except OSError as error:
-            # Somebody removed or damaged it: what cannot be read cannot be sent, and is counted.
             self.fault = error.strerror or str(error)
+            if error.errno in _PASSING:
+                raise
+            # Somebody removed or damaged it: what cannot be read cannot be sent, and is counted.
             self.evicted_rows += segment.rows
             self._forget(segment)
             return ()

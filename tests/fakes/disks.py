@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 
 class MemoryDisk:
@@ -81,3 +82,24 @@ class StubbornDisk(MemoryDisk):
     def _refuse(self, name: str) -> None:
         if self.stubborn:
             raise OSError(errno.EROFS, "Read-only file system", name)
+
+
+class TroubledDisk(MemoryDisk):
+    """One whose files cannot be opened for a while, for these errnos; 0 = they can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appends = 0
+        self.reads = 0
+
+    def append(self, name: str, data: bytes) -> None:
+        self._fail(self.appends, name)
+        super().append(name, data)
+
+    def read(self, name: str) -> bytes:
+        self._fail(self.reads, name)
+        return super().read(name)
+
+    def _fail(self, number: int, name: str) -> None:
+        if number:
+            raise OSError(number, os.strerror(number), name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from probe.core.spool import Eviction, evicted_name
 from probe.io.disk import Disk, OsDisk, Spool, SpoolError, SpoolSettings
-from tests.fakes.disks import MemoryDisk, StubbornDisk
+from tests.fakes.disks import MemoryDisk, StubbornDisk, TroubledDisk
 
 SMALL = SpoolSettings(cap_bytes=4000, volatile_bytes=1000)
 
@@ -218,6 +219,52 @@ def test_a_segment_that_vanished_is_counted_as_lost() -> None:
     kept = held(spool)
     assert 0 < len(kept) < 12
     assert spool.evicted_rows == (12 - len(kept)) * 10
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EROFS, errno.EACCES])
+def test_only_a_full_disk_costs_what_lies_there(number: int) -> None:
+    """Where room is not what is missing nothing is given up for it: new reports wait in memory."""
+    disk = TroubledDisk()
+    spool = open_spool(disk)
+    for _ in range(20):
+        put(spool)
+    disk.appends = number
+    for _ in range(3):
+        put(spool)
+    assert held(spool) == [(1000, seq) for seq in range(1, 24)]
+    assert (spool.evicted_rows, spool.fault) == (0, os.strerror(number))
+    disk.appends = 0
+    put(spool)
+    assert spool.fault is None
+    assert held(spool)[-1] == (1000, 24)
+
+
+def test_without_descriptors_a_report_waits_and_so_do_those_behind_it() -> None:
+    """It is there, and can be read when a descriptor is free; nothing later is sent before it."""
+    disk = TroubledDisk()
+    spool = open_spool(disk)
+    for _ in range(20):
+        put(spool)
+    disk.reads = errno.EMFILE
+    assert held(spool) == []
+    disk.reads = 0
+    assert held(spool) == [(1000, seq) for seq in range(1, 21)]
+    assert spool.evicted_rows == 0
+
+
+def test_an_eviction_without_descriptors_counts_too_many_rather_than_too_few() -> None:
+    """What was acknowledged of the oldest segment cannot be looked at then."""
+    disk = TroubledDisk()
+    spool = open_spool(disk, SpoolSettings(cap_bytes=1000, volatile_bytes=1000))
+    put(spool)
+    spool.ack(epoch=1000, seq=1)
+    while spool.next_seq < 4:
+        put(spool)
+    spool.ack(epoch=1000, seq=1)
+    disk.reads = errno.EMFILE
+    while not spool.evicted_rows:
+        put(spool)
+    assert spool.evicted_rows % 10 == 0
 
 
 steps_st = st.lists(
