@@ -23,7 +23,10 @@ SECRETS: Final = {
     f"{AUTHORITY}/": "the CA: who has its key can be the coordinator to every probe",
     REGISTRY: "hashes of tokens, and who every probe is",
 }
-"""Files that must be kept as the data directory is, by how their path begins, and why."""
+"""Files that must be kept as secret as the data directory, by how their path begins, and why."""
+
+PUBLIC: Final = f"{AUTHORITY}/certificate.pem"
+"""Every probe has it."""
 
 
 class ManifestError(SoundingsError):
@@ -60,6 +63,8 @@ class Manifest:
 
 def secret_of(path: str) -> str | None:
     """Why this file of a backup must be kept secret; None = it need not."""
+    if path == PUBLIC:
+        return None
     return next((why for begin, why in SECRETS.items() if path.startswith(begin)), None)
 
 

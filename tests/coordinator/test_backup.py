@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,18 +35,21 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-async def backup(house: House, to: Path) -> str:
-    """The command, as a process of its own: it must not share the coordinator's locks."""
-    command = [sys.executable, "-m", "soundings", "coordinator", "backup", str(to)]
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [*command, "--data", str(house.runtime.data_dir)],
-        capture_output=True,
-        text=True,
-        check=False,
+def by_itself(*words: str, file_kib: int | None = None) -> subprocess.CompletedProcess[str]:
+    """A command as a process of its own: it must not share the coordinator's locks."""
+    limit = "" if file_kib is None else f"ulimit -f {file_kib}; "
+    command = shlex.join([sys.executable, "-m", "soundings", "coordinator", *words])
+    return subprocess.run(
+        ["bash", "-c", limit + command], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+
+
+async def backup(house: House, to: Path, *, code: int = 0) -> str:
+    """Back up a running coordinator; what the command says."""
+    data = str(house.runtime.data_dir)
+    done = await asyncio.to_thread(by_itself, "backup", str(to), "--data", data)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
 
 
 def spooled(spool: Spool, count: int) -> None:
@@ -195,9 +199,8 @@ def test_results_flow_while_a_backup_is_made(tmp_path: Path) -> None:
     assert main(["check-store", str(to)]) == 0
     for path in (to, *to.rglob("*")):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
-    assert {one["path"] for one in manifest["files"] if one["secret"]} == {
-        "ca/key.pem", "ca/certificate.pem", "registry.duckdb",
-    }  # fmt: skip
+    secret = {one["path"] for one in manifest["files"] if one["secret"]}
+    assert secret == {"ca/key.pem", "registry.duckdb"}
 
 
 @pytest.fixture(scope="module")
@@ -356,6 +359,29 @@ def test_a_restore_that_was_killed_is_no_store(
     assert "a restore into it did not finish" in capsys.readouterr().err
     assert main(["restore", str(made), "--data", str(data)]) == 7
     assert "a restore into it did not finish" in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_back_is_no_backup(tmp_path: Path) -> None:
+    """A copy that does not answer as a store: code 7, why, and nothing left behind."""
+
+    async def scenario() -> str:
+        async with a_coordinator(tmp_path) as house:
+            hide = "ALTER TABLE batches RENAME TO hidden"
+            await house.runtime.store.run_in_store(lambda con: con.execute(hide).fetchall())
+            return await backup(house, tmp_path / "b", code=7)
+
+    assert "no backup was made" in asyncio.run(scenario())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "soundings.toml"]
+
+
+def test_a_disk_that_fills_up_leaves_no_backup(made: Path) -> None:
+    """The kernel refuses a write half-way: code 7, and neither a directory nor a part of one."""
+    data, to = made.parent / "d", made.parent / "c"
+    before = sorted(path.name for path in made.parent.iterdir())
+    done = by_itself("backup", str(to), "--data", str(data), file_kib=64)
+    assert done.returncode == 7
+    assert f"{to}: no backup was made" in done.stderr
+    assert sorted(path.name for path in made.parent.iterdir()) == before
 
 
 def test_one_backup_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,9 +16,11 @@ import structlog
 from coordinator.app import wall_us
 from coordinator.core.registry import Vantage
 from coordinator.store.commit import Arrival, Faults
+from tests.fakes.coordinator_store import ask
 from tests.fakes.coordinators import CONFIG, House, a_coordinator
 from tests.fakes.fleet_client import EndedError, csr_of, new_key, renew, session
 from tests.fakes.log_lines import MORE, Event, events_of_page, events_of_sources
+from tests.fakes.pages import open_busy_page
 from tests.fakes.reports import SECOND_US, batch_of, body_of, row
 
 
@@ -120,3 +122,17 @@ def _compare(line: MutableMapping[str, Any], event: Event) -> None:
     assert line["log_level"] == event.level
     assert event.fields - {MORE} <= fields, line
     assert MORE in event.fields or fields <= event.fields, line
+
+
+def test_each_revision_of_an_incident_is_said_once(tmp_path: Path) -> None:
+    """As many lines as rows, with the identity, the revision and what is said now."""
+
+    async def scenario() -> list[tuple[Any, ...]]:
+        async with open_busy_page(tmp_path) as (_, store):
+            return ask(store, "SELECT incident_id, revision, class FROM incidents ORDER BY ALL")
+
+    with structlog.testing.capture_logs() as lines:
+        rows = asyncio.run(scenario())
+    said = [line for line in lines if line["event"] == "incident_revised"]
+    assert sorted((o["incident_id"], o["revision"], o["fault_class"]) for o in said) == rows
+    assert len(rows) > 1
