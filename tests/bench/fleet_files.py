@@ -29,7 +29,7 @@ COUNTRIES: Final = ("DE", "FR", "GB", "US", "BR", "IN", "JP", "AU", "ZA", "SE", 
 
 CONFIG: Final = """
 [coordinator]
-fleet = "127.0.0.1:0"
+fleet = "127.0.0.1:{fleet}"
 enrol = "127.0.0.1:0"
 web = ""
 [defaults]
@@ -39,6 +39,7 @@ remembered = false
 confirm_after_s = []
 [limits]
 queue_mib = 64
+strangers_per_source = 8000  # the whole fleet has one address here
 fleet_per_target_per_minute = 1000000  # every probe is to measure every target
 strangers_per_source = 8000  # all of them come from one address, at once
 """
@@ -53,10 +54,13 @@ class FleetFiles:
     fleet: Path
 
 
-def make_fleet(directory: Path, *, probes: int, components: int) -> FleetFiles:
-    """Write a configuration, a data directory with enrolled probes, and their certificates."""
+def make_fleet(directory: Path, *, probes: int, components: int, port: int = 0) -> FleetFiles:
+    """Write a configuration, a data directory with enrolled probes, and their certificates.
+
+    `port` is the fleet door's; 0 = whichever is free.
+    """
     files = FleetFiles(directory / "soundings.toml", directory / "data", directory / "fleet.json")
-    files.config.write_text(CONFIG + _services(components), encoding="utf-8")
+    files.config.write_text(CONFIG.format(fleet=port) + _services(components), encoding="utf-8")
     with hold(files.data) as held:
         authority = open_authority(held.authority, now=as_datetime(wall_us()))
         registry = Registry(held.registry, wall=wall_us)

@@ -1,6 +1,7 @@
 """How much one coordinator takes in, durably: a fleet on loopback, and two other ways beside it.
 
-`make bench-ingest` runs it; `BENCH=--quick` is a smoke run of a tenth the size. The coordinator is
+`make bench-ingest` runs it; `BENCH=--quick` is a smoke run of a tenth the size, `BENCH=--herd` kills
+the coordinator instead and waits for the fleet (tests.bench.ingest_herd). The coordinator is
 the real command in a process of its own; the fleet (`tests.bench.ingest_load`) shares the machine
 with it, so rates are what two cores do for both. CPU figures are the coordinator's alone.
 """
@@ -9,30 +10,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import duckdb
 
 from coordinator.app import wall_us
 from coordinator.configs import load_config
 from coordinator.core.planner import check_ids, define_checks, number_checks
 from proto.model import Check
-from tests.bench import ingest_peers
+from tests.bench import ingest_herd, ingest_peers
 from tests.bench.contract import Bench, Figure, over_rounds, say
 from tests.bench.fleet_files import FleetFiles, make_fleet
+from tests.bench.ingest_running import ROWS, coordinator_of, load_of, recount
 from tests.bench.machine import Busy, describe
 from tests.bench.processes import Told, cpu_s, peak_rss_mb
 from tests.bench.reports import rows_of
+from tests.bench.weight import raise_weight
 
-ROWS: Final = 100
 COMPONENTS: Final = 10
 WARM_S: Final = 8.0
 WINDOW_S: Final = 10.0
@@ -50,10 +51,11 @@ class Size:
     busy_s: float
     unary_rows: int
     many_rows: int
+    herds: tuple[int, ...]
 
 
-FULL: Final = Size(5000, 60.0, 4.9, 200, 15.0, 20_000, 3000)
-QUICK: Final = Size(500, 10.0, 4.9, 50, 5.0, 2000, 500)
+FULL: Final = Size(5000, 60.0, 4.9, 200, 15.0, 20_000, 3000, (1000, 5000))
+QUICK: Final = Size(500, 10.0, 4.9, 50, 5.0, 2000, 500, (100,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ class Window:
     took_s: float
     rows: int
     cpu_s: float  # of the coordinator
-    ack_ms_p50: float
-    ack_ms_p99: float
+    ack_ms_p50: float | None  # None = nothing was acknowledged
+    ack_ms_p99: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,18 @@ def main(argv: list[str]) -> int:
     """Run the bench; 1 when a floor was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke run of a tenth the size")
-    size = QUICK if parser.parse_args(argv).quick else FULL
+    parser.add_argument("--herd", action="store_true", help="kill the coordinator, await the fleet")
+    args = parser.parse_args(argv)
+    size = QUICK if args.quick else FULL
+    raise_weight(os.getpid())
     bench = Bench("ingest", machine=describe())
-    _promise(bench)
     busy = Busy.now()
+    if args.herd:
+        for probes in size.herds:
+            ingest_herd.measure(bench, probes)
+        busy.since(bench)
+        return bench.finish()
+    _promise(bench)
     with tempfile.TemporaryDirectory(prefix="soundings-bench-") as place:
         directory = Path(place)
         _paced(bench, directory / "fleet", size)
@@ -100,13 +110,14 @@ def _promise(bench: Bench) -> None:
     bench.require("ack_ms_p99", "<", 1500)
     bench.require("rss_mb", "<", 1000)
     bench.require("results_per_core_s", ">=", 250_000)
+    bench.require("failed_streams", "==", 0)
     bench.require("lost_or_doubled_rows", "==", 0)
 
 
 def _paced(bench: Bench, directory: Path, size: Size) -> None:
     """The fleet at its usual pace."""
     files = _fleet(directory, size.probes)
-    with _coordinator(files) as (server, address):
+    with coordinator_of(files) as (server, address):
         seen = _phase(files, server, address, probes=size.probes, size=size)
     _over(bench, "results_per_s", "1/s", seen, lambda w: w.rows / w.took_s)
     _over(bench, "ack_ms_p50", "ms", seen, lambda w: w.ack_ms_p50)
@@ -115,7 +126,7 @@ def _paced(bench: Bench, directory: Path, size: Size) -> None:
     _one(bench, "rss_mb", seen.rss_mb, "MB")
     _one(bench, "stalls", seen.stalls, "reports")
     _one(bench, "failed_streams", sum(seen.failures.values()), "streams")
-    stored, distinct = _recount(files)
+    stored, distinct = recount(files)
     say(f"{stored} rows stored, {seen.acked_rows} acknowledged; failures {seen.failures}")
     wrong = abs(stored - seen.acked_rows) + (stored - distinct)
     _one(bench, "lost_or_doubled_rows", wrong, "rows")
@@ -124,7 +135,7 @@ def _paced(bench: Bench, directory: Path, size: Size) -> None:
 def _unpaced(bench: Bench, directory: Path, size: Size) -> float:
     """A few probes with a backlog: what a row costs when nobody waits."""
     files = _fleet(directory, size.busy_probes)
-    with _coordinator(files) as (server, address):
+    with coordinator_of(files) as (server, address):
         seen = _phase(files, server, address, probes=size.busy_probes, size=size, backlog=True)
     _over(bench, "results_per_core_s", "1/s of server CPU", seen, lambda w: w.rows / w.cpu_s)
     _over(bench, "backlog_results_per_s", "1/s", seen, lambda w: w.rows / w.took_s)
@@ -134,7 +145,7 @@ def _unpaced(bench: Bench, directory: Path, size: Size) -> float:
 def _beside(bench: Bench, directory: Path, size: Size, per_cpu_s: float) -> None:
     """The same rows by other ways, as ratios of CPU."""
     files = _fleet(directory, 1)
-    with _coordinator(files):
+    with coordinator_of(files):
         pass  # it makes the store, with the probe and the checks in it
     chance = random.Random(3)
     checks = _checks(files)
@@ -158,9 +169,7 @@ def _phase(
 ) -> Measured:
     """Connect the fleet, let it warm up, measure, and wait for what is owed."""
     period_s = 0.0 if backlog else size.period_s
-    argv = ["-m", "tests.bench.ingest_load", "--fleet", str(files.fleet), "--address", address]
-    argv += ["--probes", str(probes), "--rows", str(ROWS), "--period-s", str(period_s)]
-    load = Told.start(argv, log=files.fleet.with_suffix(".log"))
+    load = load_of(files, address, probes=probes, period_s=period_s)
     connected = load.answer()
     say(f"{connected['welcomed']} probes connected in {connected['took_s']:.1f} s")
     _mark(load, "start")
@@ -172,7 +181,7 @@ def _phase(
     rss_mb = peak_rss_mb(server.pid)
     load.tell("stop")
     done = load.answer()
-    load.process.wait(timeout=60)
+    load.end(within_s=60)
     return Measured(windows, rss_mb, done["acked_rows"], done["stalls"], done["failures"])
 
 
@@ -185,10 +194,10 @@ def _window(load: Told, server: Told, length_s: float) -> Window:
         took_s=took_s,
         rows=mark["rows"],
         cpu_s=cpu_s(server.pid) - cpu_before_s,
-        ack_ms_p50=mark.get("ack_ms_p50", float("inf")),
-        ack_ms_p99=mark.get("ack_ms_p99", float("inf")),
+        ack_ms_p50=mark.get("ack_ms_p50"),
+        ack_ms_p99=mark.get("ack_ms_p99"),
     )
-    say(f"{window.rows / took_s:,.0f} results/s, ack p99 {window.ack_ms_p99:.0f} ms")
+    say(f"{window.rows / took_s:,.0f} results/s, ack p99 {window.ack_ms_p99 or math.inf:.0f} ms")
     return window
 
 
@@ -203,30 +212,6 @@ def _fleet(directory: Path, probes: int) -> FleetFiles:
     files = make_fleet(directory, probes=probes, components=COMPONENTS)
     say(f"{probes} probes entered in {time.monotonic() - began_s:.1f} s")
     return files
-
-
-@contextmanager
-def _coordinator(files: FleetFiles) -> Iterator[tuple[Told, str]]:
-    """The real command; gives the process and where its fleet door is."""
-    argv = ["-m", "soundings", "coordinator", "run"]
-    argv += ["--config", str(files.config), "--data", str(files.data)]
-    server = Told.start(argv, log=files.data.with_suffix(".log"))
-    try:
-        doors = dict(word.split("=", 1) for word in server.line().split()[1:])
-        yield server, doors["fleet"]
-    finally:
-        code = server.stop(within_s=60)
-        say(f"the coordinator ended with {code}")
-
-
-def _recount(files: FleetFiles) -> tuple[int, int]:
-    """Rows in the closed store, and how many of them have a name of their own."""
-    with duckdb.connect(files.data / "soundings.duckdb", read_only=True) as store:
-        stored = store.execute("SELECT count(*) FROM results").fetchall()[0][0]
-        batches = store.execute(
-            "SELECT sum(row_count) FROM (SELECT DISTINCT probe_id, epoch, seq, row_count FROM batches)"
-        ).fetchall()[0][0]
-    return stored, batches
 
 
 def _checks(files: FleetFiles) -> list[Check]:
@@ -244,9 +229,11 @@ def _probe_id(files: FleetFiles) -> str:
 
 
 def _over(
-    bench: Bench, name: str, unit: str, seen: Measured, value: Callable[[Window], float]
+    bench: Bench, name: str, unit: str, seen: Measured, value: Callable[[Window], float | None]
 ) -> None:
-    bench.add(name, over_rounds([value(window) for window in seen.windows], unit))
+    values = [number for window in seen.windows if (number := value(window)) is not None]
+    if len(values) == len(seen.windows):  # else it is missing, and its floor short
+        bench.add(name, over_rounds(values, unit))
 
 
 def _one(bench: Bench, name: str, value: float, unit: str) -> None:

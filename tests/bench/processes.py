@@ -76,8 +76,13 @@ class Told:
     def stop(self, *, within_s: float) -> int:
         """Ask it to end by SIGTERM; kill it when it does not."""
         self.process.terminate()
-        try:
-            return self.process.wait(timeout=within_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
+        return self.end(within_s=within_s)
+
+    def end(self, *, within_s: float) -> int:
+        """Await its end; kill it when it does not come."""
+        with self.process:  # closes the pipes
+            try:
+                return self.process.wait(timeout=within_s)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                return self.process.wait()
