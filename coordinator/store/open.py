@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,10 @@ STORAGE_VERSION: Final = "v1.5.0"
 
 MEMORY_LIMIT: Final = "1GB"
 """Ingest needs a tenth of it; judging reads one hour at a time."""
+
+IDLE_LIMIT: Final = "128MB"
+"""What is kept while nobody reads: the log's rows, 80 MB at most, and the newest blocks of the file. DuckDB
+fills MEMORY_LIMIT with blocks that the kernel caches as well, and gives none back by itself."""
 
 TEMP_LIMIT: Final = "4GB"
 """Without it a bad query may spill until the disk is full, and take ingest down with it."""
@@ -49,6 +53,19 @@ class Opened:
     root: duckdb.DuckDBPyConnection
     writer: duckdb.DuckDBPyConnection
     readers: Readers
+
+    def trim(self, limit: str = IDLE_LIMIT) -> bool:
+        """Drop cached blocks beyond `limit`; False when somebody reads, whose memory it would be, too.
+
+        For the writer's own thread, between two transactions. Takes milliseconds.
+        """
+
+        def lower_and_raise() -> None:
+            with suppress(duckdb.Error):  # more is in use: what could go has gone
+                self.writer.execute(f"SET GLOBAL memory_limit = '{limit}'").fetchall()
+            self.writer.execute(f"SET GLOBAL memory_limit = '{MEMORY_LIMIT}'").fetchall()
+
+        return self.readers.run_alone(lower_and_raise)
 
     def close(self) -> None:
         """Interrupt and await the readers, then close, writer first.

@@ -9,7 +9,7 @@ questions in a row, so it is interrupted again and again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -58,6 +58,14 @@ class Readers:
             cursor = self._root.cursor()
             self._out.add(cursor)
             return cursor
+
+    def run_alone(self, fn: Callable[[], None]) -> bool:
+        """Run `fn` while nothing is lent, and lend nothing meanwhile; False when something is out."""
+        with self._changed:
+            if self._out:
+                return False
+            fn()
+            return True
 
     def end(self, *, wait_s: float = WAIT_S_MAX) -> bool:
         """Lend nothing more, interrupt every question; True when all cursors came back in time."""

@@ -47,6 +47,9 @@ T = TypeVar("T")
 TROUBLE_LOOK_S: Final = 1.0
 """How often a store in trouble is tried when no report arrives: probes are being sent away."""
 
+TRIM_EVERY_S: Final = 1.0
+"""At full load a second brings three megabytes of new blocks."""
+
 PENDING_ROWS_MAX: Final = 50_000
 """Rows beside results that wait while the store is in trouble; then the oldest are dropped."""
 
@@ -95,6 +98,7 @@ class Store:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._ended = threading.Event()  # the thread takes nothing more
         self._work: Work | None = None  # what the thread does at the moment
+        self._trim_at_s = 0.0
         self._stalled = False  # as it was last logged
         self._leftover: list[Row] = []
         self._broken: set[int] = set()  # sessions of which a report was deferred
@@ -238,6 +242,13 @@ class Store:
                 self._call(after)
             self._work = None
             self._inbox.answered()
+            self._trim()
+
+    def _trim(self) -> None:
+        """Give back what DuckDB caches beyond need, now and then."""
+        if self.failure is None and self._monotonic() >= self._trim_at_s:
+            self._opened.trim()
+            self._trim_at_s = self._monotonic() + TRIM_EVERY_S
 
     def _begin(self, what: str) -> None:
         self._work = Work(what, self._monotonic())
