@@ -39,7 +39,6 @@ remembered = false
 confirm_after_s = []
 [limits]
 queue_mib = 64
-strangers_per_source = 8000  # the whole fleet has one address here
 fleet_per_target_per_minute = 1000000  # every probe is to measure every target
 strangers_per_source = 8000  # all of them come from one address, at once
 """
