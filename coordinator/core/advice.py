@@ -1,8 +1,11 @@
-"""What a valid configuration leaves undecidable: said before the incident, when it can be mended.
+"""What a valid configuration leaves undecidable or unmeasured: said while it can be mended.
 
 A verdict can only be as good as the controls that were chosen beforehand. A configuration without
 them is no mistake, so none of this is a finding; but whoever runs it should know today what no
 verdict of it will ever say. Each sentence names the reason that verdicts will give.
+
+Nor is it a mistake to ask more than the host of a probe allows: each host decides, and `probes show`
+says of each what it refuses. Here only the limits that a probe comes with are known.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from coordinator.core.settings import Component, Config, Service
-from proto.model import Kind, Role
+from coordinator.core.planner import Definition, check_ids, define_checks, number_checks
+from coordinator.core.settings import ANCHOR_SERVICE, Component, Config, Service
+from proto.charges import refused
+from proto.model import Check, HostLimits, Kind, Role
 
 ANCHORS_MIN: Final = 8
 ANCHOR_NETWORKS_MIN: Final = 5
@@ -22,10 +27,35 @@ SIBLINGS_MIN: Final = 2
 
 
 def advice(config: Config) -> tuple[str, ...]:
-    """One sentence for each thing that verdicts will not be able to say."""
-    return tuple(_anchors(config.anchors)) + tuple(
-        text for service in config.services for text in _service(service)
+    """One sentence for each thing that verdicts will not be able to say, or that hosts refuse."""
+    return (
+        *_anchors(config.anchors),
+        *(text for service in config.services for text in _service(service)),
+        *_beyond_hosts(config),
     )
+
+
+def _beyond_hosts(config: Config) -> Iterator[str]:
+    """What hosts refuse that leave the limits of probe.toml as they are; each group is a plan."""
+    numbers = number_checks(check_ids(config), {})
+    definitions = define_checks(config, numbers)
+    everything = frozenset(service.name for service in config.services)
+    plans = [frozenset(group.services) for group in config.groups] or [everything]
+    said = {
+        text: None
+        for services in plans
+        for text in refused(_checks_of(definitions, services), HostLimits())
+    }
+    for text in said:
+        yield f"limits of probe.toml, where a host leaves them as they come: {text}"
+
+
+def _checks_of(definitions: tuple[Definition, ...], services: frozenset[str]) -> list[Check]:
+    return [
+        one.check
+        for one in definitions
+        if one.component.service in services or one.component.service == ANCHOR_SERVICE
+    ]
 
 
 def _anchors(anchors: tuple[Component, ...]) -> Iterator[str]:

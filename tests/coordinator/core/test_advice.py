@@ -52,3 +52,34 @@ def test_a_service_without_a_subject_lacks_nothing() -> None:
 def test_a_configuration_of_anchors_alone_lacks_nothing_but_anchors() -> None:
     """Without a service there is nothing to tell apart."""
     assert advice(validate({"anchor": ANCHORS}, file="f")) == ()
+
+
+FAST = {"defaults": {"interval_s": 1, "timeout_s": 1}, "limits": {"per_target_per_minute": 60}}
+
+
+def test_what_hosts_refuse_by_themselves_is_said() -> None:
+    """A target that is asked more often than probe.toml allows unless its host says otherwise."""
+    services = [{"name": "x", "component": [WEB, *PARTS, NEAR]}]
+    document = {"service": services, "anchor": ANCHORS}
+    assert advice(validate(document, file="f")) == ()
+    texts = advice(validate({**document, **FAST}, file="f"))
+    assert any("x.test is asked 240 times a minute" in text for text in texts)
+    assert all("limits of probe.toml" in text for text in texts)
+
+
+def test_each_group_is_a_plan_of_its_own() -> None:
+    """Two halves that each fit a host are no fault, though no host would run both."""
+    names = ("x", "y")
+    services = [
+        {
+            "name": name,
+            "component": [{"name": f"c{n}", "url": f"tcp://{name}{n}.test:1"} for n in range(400)],
+        }
+        for name in names
+    ]
+    groups = [{"name": name, "services": [name]} for name in names]
+    document = {"service": services, "anchor": ANCHORS}
+    beyond = "slots fall due a second"
+    assert any(beyond in text for text in advice(validate(document, file="f")))
+    apart = advice(validate({**document, "group": groups}, file="f"))
+    assert not any(beyond in text for text in apart)
