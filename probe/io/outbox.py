@@ -168,8 +168,8 @@ class Outbox:
             self._log.error(
                 "spool_disk_fault",
                 cause=self._spool.fault,
-                fix="see to the disk of the state directory (space, rights, errors) and to open files; "
-                "until then new rows are held in memory, and on a full disk the oldest go",
+                fix="free space on the disk of the state directory, or see to what else the cause "
+                "names; until then new rows are held in memory, and on a full disk the oldest go",
             )
         if self._spool.evicted_rows > evicted:
             self._log.warning("rows_evicted", rows=self._spool.evicted_rows - evicted)
