@@ -241,6 +241,7 @@ async def serve(launch: Launch, *, bound_s: float = STOP_S_MAX) -> None:
         doors = " ".join(f"{door}={where}" for door, where in runtime.addresses.items())
         print(f"ready {doors}", flush=True)
         await ending.wait()
+    gc.unfreeze()  # or DuckDB's bindings call everything frozen a leak, in a hundred lines
     structlog.get_logger("coordinator").info("stopped")
 
 

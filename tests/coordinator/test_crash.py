@@ -188,6 +188,7 @@ def test_a_signal_ends_it_with_nothing_owed(tmp_path: Path) -> None:
     assert not (tmp_path / "d" / "soundings.duckdb.wal").exists()
     log = (tmp_path / "log").read_text()
     assert [log.count(f"event={name}") for name in ("stopping", "stopped")] == [1, 1]
+    assert log.endswith(" event=stopped\n")  # no library has a word after it
 
 
 def test_a_running_coordinator_is_named_to_a_second_one(
