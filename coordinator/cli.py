@@ -233,6 +233,9 @@ async def serve(launch: Launch, *, bound_s: float = STOP_S_MAX) -> None:
     ending = Ending(bound_s=bound_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.ask, number)
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: None
+    )  # before it is ready it reads its file anyway
     async with coordinator(launch) as runtime:
         gc.collect()
         gc.freeze()

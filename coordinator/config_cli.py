@@ -25,7 +25,7 @@ from coordinator.offline import Offline
 from coordinator.parsing import add_command, add_data
 from coordinator.rpc.operator import NotRunningError, Operator
 from coordinator.store import serving
-from coordinator.store.open import StoreOpenError
+from coordinator.store.open import StoreOpenError, told_of
 from coordinator.store.survey import reading
 from proto.model import ConfigError
 
@@ -108,7 +108,7 @@ class Shelf:
     def _rows_at_rest(self, version: int | None) -> list[serving.Record]:
         store = DataDir(self._data).store
         try:
-            with reading(store) as con:
+            with told_of(store), reading(store) as con:
                 return serving.configs(con, version=version)
         except StoreOpenError as error:
             raise CoordinatorError(str(error), code=Exit.DATA_UNUSABLE) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from structlog.testing import capture_logs
 
 from analysis.store import (
     SchemaError,
@@ -109,8 +110,15 @@ def test_a_newer_file_is_refused_and_left_alone(old: Path) -> None:
 
 
 def test_whoever_opens_an_older_file_to_write_has_it_brought_up(old: Path) -> None:
-    """The coordinator's opening and that of the commands do the same."""
-    open_store(old).close()
+    """The coordinator's opening, which says where the file before is, and that of the commands."""
+    with capture_logs() as logs:
+        open_store(old).close()
+    kept = str(old.with_name("s.duckdb.schema-1"))
+    (line,) = logs
+    assert line == {
+        "event": "store_migrated", "log_level": "warning", "from_version": 1,
+        "to_version": NEWEST, "kept": kept,
+    }  # fmt: skip
     with duckdb.connect(old) as con:
         assert version_of(con) == NEWEST
     with open_to_write(old) as con:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from coordinator.store.checking import check_store
 from probe.core.spool import parse_segment_name
 from tests.bench.contract import Bench, over_rounds, percentile, say
 from tests.bench.machine import Busy, describe
@@ -112,7 +113,7 @@ def _drill(args: argparse.Namespace, directory: Path) -> int:
 
 
 def _promise(bench: Bench, size: Size, *, disk: bool) -> None:
-    for name in ("lost", "doubled", "gaps", "wrong", "rejected", "evicted", "undrained"):
+    for name in ("lost", "doubled", "gaps", "wrong", "rejected", "evicted", "undrained", "damage"):
         bench.require(name, "==", 0)
     bench.require("coordinator_kills", ">=", size.kills[0])
     bench.require("probe_kills", ">=", size.kills[1])
@@ -237,6 +238,10 @@ class _Run:
         for name in rows:
             _add(bench, name, getattr(found, name), "rows")
         _add(bench, "gaps", found.gaps, "reports")
+        damage = check_store(self._files.data / "soundings.duckdb")
+        for one in damage:
+            say(f"{one.name}: {one.sentence}: {', '.join(one.examples)}")
+        _add(bench, "damage", len(damage), "kinds")
         _add(bench, "epochs", found.epochs, "epochs")
         _add(bench, "evicted", self._evicted, "rows")
         _add(bench, "undrained", self._undrained, "processes")
