@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from analysis.core.conclude import unmeasured
+from analysis.core.verdict import Verdict
 from coordinator.app import wall_us
 from coordinator.live import judge_and_show
 from proto.codec import plan_from_wire
 from proto.model import Plan, Result, Trigger
-from tests.fakes.coordinators import a_coordinator
+from tests.fakes.coordinators import House, a_coordinator
 from tests.fakes.fleet_client import Line, session
 from tests.fakes.reports import SECOND_US, batch_of, body_of, failed, row
 
@@ -96,3 +102,60 @@ def test_a_doubtful_verdict_asks_who_does_not_measure_yet(tmp_path: Path) -> Non
             assert any("few_groups" in text for (text,) in reasons)
 
     asyncio.run(scenario())
+
+
+def in_doubt(to_us: int, *, component: str | None = "web") -> Verdict:
+    """A verdict for want of voices over a window that ends then."""
+    at = datetime.fromtimestamp(to_us / SECOND_US, UTC)
+    window = (at - timedelta(minutes=1), at)
+    empty = unmeasured("x", component=component, scenario=None, window=window)
+    return replace(empty, reasons=("few_groups",))
+
+
+async def doubted(house: House) -> None:
+    """Two windows in a row are in doubt, of a component and of the whole service."""
+    for ago_s in (2, 1):
+        to_us = wall_us() - ago_s * SECOND_US
+        house.runtime.heard([in_doubt(to_us), in_doubt(to_us, component=None)])
+
+
+@pytest.mark.parametrize("spared", ["ceiling", "quarantine", "family"])
+def test_nobody_is_asked_beyond_the_ceiling_or_who_cannot_help(tmp_path: Path, spared: str) -> None:
+    """A target with no room left, a voice that weighs nothing, a family that it has not: no request."""
+    config = CONFIG + ("[limits]\nfleet_per_target_per_minute = 2\n" if spared == "ceiling" else "")
+
+    async def scenario() -> None:
+        async with a_coordinator(tmp_path, config=config) as house:
+            one, other = await house.probe(labels={"tier": "first"}), await house.probe(asn=64513)
+            async with (
+                session(house.fleet, one.channel()) as first,
+                session(house.fleet, other.channel()) as second,
+            ):
+                measured = numbers((await first.hello(sent_at_us=wall_us()))[1])
+                await second.hello(
+                    sent_at_us=wall_us(), families=[6] if spared == "family" else [4]
+                )
+                if spared == "quarantine":
+                    await house.operator.quarantine(other.probe_id, lift=False, reason="a drill")
+                await report(first, failed(measured["tcp/4"], lately()))
+                await told(first, "ack")
+                await doubted(house)
+                await told(first, "run")
+            asked = [(one.probe_id, measured["trace/4"])]
+            await house.until("SELECT probe_id, check_no FROM requests", asked)
+
+    asyncio.run(scenario())
+
+
+def test_doubt_can_be_left_alone(tmp_path: Path) -> None:
+    """With asking off, or about a window long past, nothing is asked of anybody."""
+
+    async def scenario(config: str, *, ago_s: int) -> None:
+        async with a_coordinator(tmp_path, config=config) as house:
+            before = asyncio.all_tasks()
+            for later_s in (2, 1):
+                house.runtime.heard([in_doubt(wall_us() - (ago_s + later_s) * SECOND_US)])
+            assert asyncio.all_tasks() <= before  # whoever asks does so in a task of its own
+
+    asyncio.run(scenario(CONFIG + "[doubt]\nask = false\n", ago_s=0))
+    asyncio.run(scenario(CONFIG, ago_s=3600))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import asdict, fields, replace
 
 import pytest
@@ -18,6 +19,8 @@ from coordinator.core.canary import (
     hash_of,
 )
 from coordinator.core.trust import TrustFacts, doubts
+from coordinator.core.validation import validate
+from proto.model import ConfigError
 
 HONEST = TrustFacts(
     canary_rows=12, canary_unknown=1, anchor_cells=700, anchor_alone=40, anchors_alone=9,
@@ -91,3 +94,38 @@ def test_answers_are_bounded_and_strangers_take_nothing_from_probes() -> None:
     mine = [allowance.take("192.0.2.1", known=known, now_us=MINUTE_US) for _ in range(40)]
     assert sum(mine) == PER_PROBE_MINUTE_MAX
     assert allowance.take("198.51.100.1", known=known, now_us=2 * MINUTE_US)
+
+
+SERVICE = """
+[[service]]
+name = "x"
+[[service.component]]
+name = "web"
+url = "https://x.test/"
+"""
+CANARY = '[canary]\nlisten = "127.0.0.1:7480"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (CANARY, "canary.url is missing; give it a value"),
+        (CANARY + 'url = "tcp://c.test:1"', 'canary[nonce].kinds is "http"; http needs a URL'),
+        (CANARY + 'url = "nowhere"', 'canary[nonce].url is "nowhere"; give a URL such as'),
+        (SERVICE.replace('"x"', '"canary"'), 'service[canary].name is "canary"; that name is kept'),
+    ],
+)
+def test_what_is_wrong_with_a_canary_is_named(text: str, finding: str) -> None:
+    """Its table is read like a component's, and its name is no service's."""
+    with pytest.raises(ConfigError) as caught:
+        validate(tomllib.loads(SERVICE + text), file="f.toml")
+    assert caught.value.findings[0].startswith(f"f.toml: {finding}")
+
+
+def test_a_canary_is_measured_by_everybody_and_judged_by_nobody() -> None:
+    """It is a component of every plan, of a service of its own, and no anchor of the judge's."""
+    config = validate(tomllib.loads(SERVICE + CANARY + 'url = "http://c.test/"'), file="f.toml")
+    assert [c.service for c in config.components()] == ["x", "canary"]
+    assert config.anchors == ()
+    plain = validate(tomllib.loads(SERVICE), file="f.toml")
+    assert (plain.canary, plain.distrust, plain.ask_on_doubt) == (None, True, True)

@@ -64,6 +64,15 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
         assert table.find("12.0.0.1") is None
 
 
+def test_ranges_that_touch_and_say_the_same_are_one(tmp_path: Path) -> None:
+    """A holder's blocks in a row cost one range; a gap or another holder parts them."""
+    text = "network,asn\n9.0.0.0/9,1\n9.128.0.0/9,1\n11.0.0.0/8,1\n12.0.0.0/8,2\n"
+    table = read_file(written(tmp_path / "a.csv", text), read_at_us=0).table
+    assert len(table) == 3
+    found: list[Place | None] = [table.find(a) for a in ("9.200.0.1", "10.1.1.1", "12.0.0.1")]
+    assert found == [Place(asn=1), None, Place(asn=2)]
+
+
 def test_a_file_is_known_by_its_hash_and_date(tmp_path: Path) -> None:
     """What was read can be told from any other file."""
     provenance = read_file(written(tmp_path / "a.csv", CSV), read_at_us=7).provenance
