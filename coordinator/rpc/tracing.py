@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from coordinator.core.comparison import Ration, Standing, choose, spread
-from coordinator.core.registry import Probe
+from coordinator.core.registry import Probe, ProbeState
 from coordinator.rpc.desk import Desk
 from coordinator.rpc.fleet import FleetDoor
 from coordinator.store.rows import COMPARISON, OPERATOR, RequestRow
@@ -143,7 +143,11 @@ class Tracing:
         able = [
             Standing(probe_id=probe.probe_id, asn=probe.vantage.asn, is_good=probe.probe_id in good)
             for probe in self._door.connected()
-            if any(check.check_no == one.check_no for one in self._desk.plans.of(probe).plan.checks)
+            if probe.state
+            is ProbeState.ENROLLED  # what is good for who is not believed is nobody's measure
+            and any(
+                check.check_no == one.check_no for one in self._desk.plans.of(probe).plan.checks
+            )
         ]
         chosen = choose(able, failing_asn=failing.vantage.asn, turn=self._desk.spread())
         if chosen is not None and self._may(failing, check):
