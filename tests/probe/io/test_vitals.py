@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 from probe.io.vitals import Lateness, Notifier, cpu_s, notifier, rss_bytes
-from proto.codec import heartbeat_to_wire
+from proto.session_codec import heartbeat_to_wire
 from tests.fakes.vantage import a_heartbeat
 
 
