@@ -57,7 +57,8 @@ def trace_packets(check: Check) -> int:
 def refused(checks: Iterable[Check], limits: HostLimits) -> tuple[str, ...]:
     """What of a plan these limits refuse in the long run, a sentence each; empty = nothing.
 
-    By the names in the plan: several names of one address are one target to the probe alone.
+    By averages, and by the names in the plan: several names of one address are one target to the probe
+    alone, and slots that meet can find a small bucket empty that is large enough in the long run.
     """
     checks = tuple(checks)
     return (*_in_total(checks, limits), *_per_target(checks, limits), *_beside(checks, limits))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proto.codec import (
@@ -32,12 +32,14 @@ def test_report_round_trip(report: Report) -> None:
     assert report_from_wire(report_to_wire(report)) == report
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a machine that does much else
 @given(plans)
 def test_plan_round_trip(plan: Plan) -> None:
     """A plan read from its own bytes is the plan that was written."""
     assert plan_from_wire(plan_to_wire(plan)) == plan
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a machine that does much else
 @given(plans)
 def test_equal_plans_give_equal_bytes(plan: Plan) -> None:
     """Two spellings of one plan carry the same signature."""
