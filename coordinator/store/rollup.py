@@ -23,10 +23,11 @@ Everything here runs on the store's one writer connection, between two group com
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Final
 
 import duckdb
 
@@ -36,6 +37,20 @@ from coordinator.store.statements import statement
 # Bins per transaction: after a long outage a backlog is counted in slices, so that ingest waits
 # for one slice at most (some 60 ms each at 70 000 rows per minute).
 BINS_PER_COUNT = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """How large the pieces are in which a count is done, in result rows.
+
+    Whole, the 4.8 million rows of a minute at 80,000/s took 0.95 GB; so 0.4 GB, and a tenth less processor.
+    """
+
+    slice_rows: int = 400_000  # in one look for repeated slots
+    part_rows: int = 1_200_000  # in one round of counting
+
+
+PIECES: Final = Pieces()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +100,12 @@ def find_bins(connection: duckdb.DuckDBPyConnection, *, bin_us: int, since_us: i
 
 
 def count_bins(
-    connection: duckdb.DuckDBPyConnection, starts: Sequence[int], *, bin_us: int, as_of_us: int
+    connection: duckdb.DuckDBPyConnection,
+    starts: Sequence[int],
+    *,
+    bin_us: int,
+    as_of_us: int,
+    pieces: Pieces = PIECES,
 ) -> tuple[Counted, ...]:
     """Count what was received up to `as_of_us` into the cells of these bins.
 
@@ -113,8 +133,9 @@ def count_bins(
             anew=bin_at in rebuilt or bin_at in inherited,
         )
     ]
-    _roll(connection, spans, bin_us=bin_us)
-    _record(connection, spans, {row[0]: row[1] for row in known}, bin_us=bin_us)
+    rows = {row[0]: row[1] for row in known}
+    _roll(connection, spans, rows, bin_us=bin_us, pieces=pieces)
+    _record(connection, spans, rows, bin_us=bin_us)
     return tuple(
         Counted(bin_us=micros(bin_at), result_rows=rows, rebuilt=bin_at in rebuilt)
         for bin_at, rows, _, _, _ in known
@@ -143,18 +164,49 @@ def _spans(
     ]
 
 
-def _roll(connection: duckdb.DuckDBPyConnection, spans: Sequence[_Span], *, bin_us: int) -> None:
+def _roll(
+    connection: duckdb.DuckDBPyConnection,
+    spans: Sequence[_Span],
+    rows: Mapping[datetime, int],
+    *,
+    bin_us: int,
+    pieces: Pieces,
+) -> None:
+    """Count these spans; `rows` by bin decides into how many pieces the work is cut."""
     if not spans:
         return
-    given = {
-        "bins": [span.bin_at for span in spans],
-        "afters": [span.after_at for span in spans],
-        "untils": [span.until_at for span in spans],
-        "low": min(span.bin_at for span in spans),
-        "high": max(span.bin_at for span in spans) + timedelta(microseconds=bin_us),
-        "bin_us": bin_us,
-    }
-    connection.execute(statement("roll_bins"), given)
+    width = timedelta(microseconds=bin_us)
+    bins = sorted({span.bin_at for span in spans})
+    connection.execute(statement("no_repeats")).fetchall()
+    for low, high in _slices(bins, rows, width, most=pieces.slice_rows):
+        given = {"bins": bins, "low": low, "high": high, "bin_us": bin_us}
+        connection.execute(statement("find_repeats"), given).fetchall()
+    parts = -(-sum(rows[bin_at] for bin_at in bins) // pieces.part_rows) or 1
+    for part in range(parts):
+        given = {
+            "bins": [span.bin_at for span in spans],
+            "afters": [span.after_at for span in spans],
+            "untils": [span.until_at for span in spans],
+            "low": bins[0],
+            "high": bins[-1] + width,
+            "bin_us": bin_us,
+            "parts": parts,
+            "part": part,
+        }
+        connection.execute(statement("roll_bins"), given).fetchall()
+
+
+def _slices(
+    bins: Sequence[datetime], rows: Mapping[datetime, int], width: timedelta, *, most: int
+) -> Iterator[tuple[datetime, datetime]]:
+    """Slices of time that hold `most` rows or some more each; all in one where that is all there is."""
+    if sum(rows[bin_at] for bin_at in bins) <= most:
+        yield bins[0], bins[-1] + width
+        return
+    for bin_at in bins:
+        count = -(-rows[bin_at] // most) or 1
+        edges = [bin_at + width * n / count for n in range(count)] + [bin_at + width]
+        yield from pairwise(edges)
 
 
 def _record(

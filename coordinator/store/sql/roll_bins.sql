@@ -3,8 +3,9 @@
 -- arrivals of different spans never share a cell, so that the cells known at the end of each span
 -- stay what they were. All slots lie in [$low, $high), which is said so that the rest is skipped.
 --
--- A slot counts once, by the row that was received first. Repeats are rare: they are looked for by
--- their keys alone, and the join with what is found costs nothing where nothing is found.
+-- A slot counts once, by the row that was received first: find_repeats.sql, which comes before.
+-- The $part-th of $parts of the vantage points: each has cells of its own, so that a bin of millions of
+-- rows is counted in parts that fit into memory.
 -- Only what was scheduled and does what a user does is evidence: confirmations and controls come
 -- more often when things fail, and would weigh.
 --
@@ -24,19 +25,6 @@ WITH spans AS (
         unnest($bins) AS bin_at,
         unnest(CAST($afters AS TIMESTAMP[])) AS after_at,
         unnest($untils) AS until_at
-),
-repeated AS (
-    SELECT
-        probe_id, check_no, slot_at, family,
-        arg_min(row_no, (received_at, seq, row_no)) AS first_row
-    FROM results
-    WHERE slot_at >= $low AND slot_at < $high
-        AND trigger = 'schedule'
-        AND control IS NULL
-        AND time_bucket(to_microseconds($bin_us), slot_at, TIMESTAMP '1970-01-01')
-            IN (SELECT bin_at FROM spans)
-    GROUP BY ALL
-    HAVING count(*) > 1
 ),
 fit AS (
     SELECT
@@ -60,6 +48,7 @@ fit AS (
         AND repeated.slot_at = r.slot_at
         AND repeated.family = r.family
     WHERE r.slot_at >= $low AND r.slot_at < $high
+        AND hash(r.vantage) % $parts = $part
         AND r.trigger = 'schedule'
         AND r.service <> 'canary'
         AND r.control IS NULL

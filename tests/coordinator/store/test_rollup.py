@@ -116,21 +116,29 @@ def _cells(connection: duckdb.DuckDBPyConnection, *, as_of_us: int) -> dict[obje
     return {row[:7]: row[7:] for row in rows}
 
 
-def _count_all(connection: duckdb.DuckDBPyConnection, *, as_of_us: int) -> None:
+def _count_all(
+    connection: duckdb.DuckDBPyConnection, *, as_of_us: int, pieces: rollup.Pieces = rollup.PIECES
+) -> None:
     starts = [T0_US + n * BIN_US for n in range(3)]
-    rollup.count_bins(connection, starts, bin_us=BIN_US, as_of_us=as_of_us)
+    rollup.count_bins(connection, starts, bin_us=BIN_US, as_of_us=as_of_us, pieces=pieces)
 
 
-@given(facts=st.lists(FACTS, max_size=25), cut=st.integers(0, 600))
-@settings(max_examples=40, deadline=None)
-def test_cells_equal_a_recount_however_late_the_rows_came(facts: list[Fact], cut: int) -> None:
-    """Counting in two steps gives the same sums as a recount, at both instants."""
+@given(
+    facts=st.lists(FACTS, max_size=25),
+    cut=st.integers(0, 600),
+    pieces=st.sampled_from([rollup.PIECES, rollup.Pieces(slice_rows=2, part_rows=3)]),
+)
+@settings(max_examples=50, deadline=None)
+def test_cells_equal_a_recount_however_late_the_rows_came(
+    facts: list[Fact], cut: int, pieces: rollup.Pieces
+) -> None:
+    """Counting in two steps, whole or in pieces, gives the same sums as a recount, at both instants."""
     connection = _empty()
     early_us, end_us = T0_US + cut * SECOND_US, T0_US + 601 * SECOND_US
     write(connection, [fact for fact in facts if fact.received_at_us <= early_us])
-    _count_all(connection, as_of_us=early_us)
+    _count_all(connection, as_of_us=early_us, pieces=pieces)
     write(connection, [fact for fact in facts if fact.received_at_us > early_us])
-    _count_all(connection, as_of_us=end_us)
+    _count_all(connection, as_of_us=end_us, pieces=pieces)
     assert _cells(connection, as_of_us=end_us) == _recount(facts, as_of_us=end_us)
     assert _cells(connection, as_of_us=early_us) == _recount(facts, as_of_us=early_us)
     connection.close()
