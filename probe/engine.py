@@ -1,4 +1,4 @@
-"""Runs what is due: one scheduler task, a task per due check, every slot to the ledger.
+"""Runs what is due: one scheduler task, tasks for what cannot go without, every slot to the ledger.
 
     schedule ──due──► waiting ──gate──► running ──► ledger ──► keep
                          │                │  ▲        │
@@ -41,7 +41,7 @@ STARTS_PER_TURN: Final = 64
 NAP_MAX_S: Final = 1.0
 """The clocks are looked at this often even with nothing due, so that a step is seen early."""
 
-NAP_MIN_S: Final = 0.001
+NAP_MIN_S: Final = 0.002
 """What falls due within the next moment is started together: to wake costs more than to start."""
 
 GAP_ROWS_MAX: Final = 1000

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Final, TypeAlias
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias
 
 import trio
 
 from probe.core.address import is_inside, parse_address, parse_networks
 from probe.core.expect import why_impossible
+from probe.core.httpfacts import why_not_asked
 from probe.core.limits import TRACES_MAX
 from probe.core.outcome import (
     Attempt,
+    Done,
     Outcome,
     Refusal,
+    Resolved,
     Start,
     first_operation,
     not_run,
@@ -26,12 +30,14 @@ from probe.core.rows import changed
 from probe.io import stamps
 from probe.io.box import Toolbox, ToolboxSettings, Verdicts, WallClock
 from probe.io.dnscheck import run_dns
-from probe.io.http import run_http
+from probe.io.http import ask_once, run_http
 from probe.io.icmp import Pinger
 from probe.io.icmpsocket import EchoSocket, IcmpUnavailable, open_echo_socket
+from probe.io.reactor import Reactor
+from probe.io.resolve import resolve_literal
 from probe.io.resolvers import Resolvers
-from probe.io.runners import ready_icmp, run_icmp, run_tcp
-from probe.io.tls import run_tls, verifying_context
+from probe.io.runners import connect_once, ready_icmp, run_icmp, run_tcp
+from probe.io.tls import run_tls, shake_hands, verifying_context
 from probe.io.trace import run_trace
 from probe.io.ways import RouteWatch, families_present, own_address
 from proto.model import Check, Failure, Kind, Reason, StampSource
@@ -56,6 +62,21 @@ RUNNERS: Final[dict[Kind, Runner]] = {
     Kind.HTTP: run_http,
     Kind.TLS: run_tls,
     Kind.TRACE: run_trace,
+}
+
+
+class Work(Protocol):
+    """What a runner does after the address is known, driven by the reactor."""
+
+    def __call__(
+        self, check: Check, resolved: Resolved, box: Toolbox, *, started: float, is_told: bool
+    ) -> Coroutine[Any, bool | None, Outcome]: ...
+
+
+_WORKS: Final[dict[Kind, Work]] = {
+    Kind.TCP: connect_once,
+    Kind.HTTP: ask_once,
+    Kind.TLS: shake_hands,
 }
 # Every runner keeps its own deadline. A run that is still going after this much more is a loop that
 # stood still, and is cut off so that it cannot pile up.
@@ -84,9 +105,12 @@ async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIt
         warm = await _warm_stamps(stack)
         watch = RouteWatch()
         stack.callback(watch.close)
+        reactor = Reactor()
+        stack.callback(reactor.close)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
             for pinger in pingers.values():
-                nursery.start_soon(pinger.run)
+                pinger.join(reactor)
             try:
                 box = Toolbox(
                     settings=settings,
@@ -97,6 +121,7 @@ async def open_toolbox(settings: ToolboxSettings, *, wall: WallClock) -> AsyncIt
                     pingers=pingers,
                     without_icmp=without_icmp,
                     trace_sockets=_open_trace_sockets(settings, pingers, stack),
+                    reactor=reactor,
                     stamps_warm=warm,
                     families=families_present(),
                 )
@@ -190,8 +215,37 @@ async def run_supported(
 
 
 def ready(check: Check, box: Toolbox) -> Start | None:
-    """How to begin a run, supported here, that needs no task of its own; None: it needs one."""
-    return ready_icmp(check, box) if check.kind is Kind.ICMP else None
+    """How to begin a run, supported here, that needs no task of its own; None: it needs one.
+
+    A name has to be looked up first, and a redirect may lead to one.
+    """
+    if check.kind is Kind.ICMP:
+        return ready_icmp(check, box)
+    work = _WORKS.get(check.kind)
+    if work is None or (check.kind is not Kind.TCP and not _is_asked_once(check)):
+        return None
+    resolved = resolve_literal(check, box)
+    if resolved is None:
+        return None
+    if isinstance(resolved, Refusal):
+        outcome = refused(check, resolved)
+        return lambda done: done(lambda: outcome)
+    return partial(_drive, work, check, resolved, box)
+
+
+def _is_asked_once(check: Check) -> bool:
+    return not check.follow_redirects and why_not_asked(check) is None
+
+
+def _drive(work: Work, check: Check, resolved: Resolved, box: Toolbox, done: Done) -> None:
+    started = trio.current_time()
+
+    box.reactor.start(
+        work(check, resolved, box, started=started, is_told=False),
+        done,
+        cut_off_at=started + check.timeout_s + _GRACE_S,
+        instead=lambda: _overrun(check),
+    )
 
 
 def _overrun(check: Check) -> Outcome:

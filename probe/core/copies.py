@@ -1,15 +1,15 @@
 """A changed copy of a frozen value, for the path that every check takes.
 
 `dataclasses.replace` looks at each field by name and builds the copy field by field through
-`__init__`: 7 us for the fifty of a row, which is completed in four steps. Here the values are copied
-in one go and the changed ones written over them, which takes 2.6 us and does the same.
+`__init__`, each through the `__setattr__` that keeps it frozen: three times what is done here for the
+fifty of a row. The copy begins as an open twin with the same slots, is filled by a function that is
+written out field by field, as `dataclass` writes its own, and is closed by taking its real class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from operator import attrgetter
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -18,17 +18,22 @@ T = TypeVar("T")
 def copier(kind: type[T]) -> Callable[..., T]:
     """What `replace` does, for values of a frozen dataclass with slots and without `__post_init__`."""
     names = tuple(field.name for field in fields(kind))  # type: ignore[arg-type]  # a dataclass
-    values_of = attrgetter(*names)
-    # The slots themselves: a frozen dataclass is closed to setattr, and this is its constructor.
-    slots = {name: getattr(kind, name).__set__ for name in names}
-    writes = tuple(slots.values())
+    twin = type(f"_Open{kind.__name__}", (), {"__slots__": names})
+    opened = _filler(twin, names)
 
     def changed(value: T, /, **values: Any) -> T:
-        copy = object.__new__(kind)
-        for write, kept in zip(writes, values_of(value), strict=True):
-            write(copy, kept)
+        copy = opened(value)
         for name, other in values.items():
-            slots[name](copy, other)
-        return copy
+            setattr(copy, name, other)
+        copy.__class__ = kind
+        return copy  # type: ignore[no-any-return]  # it is one now
 
     return changed
+
+
+def _filler(twin: type, names: tuple[str, ...]) -> Callable[[Any], Any]:
+    """A function that gives a twin with all the values of its argument."""
+    lines = ("def opened(value):", "copy = new(twin)", *(f"copy.{n} = value.{n}" for n in names))
+    written: dict[str, Any] = {"new": object.__new__, "twin": twin}
+    exec("\n    ".join((*lines, "return copy")), written)  # noqa: S102  # of names of our own alone
+    return written["opened"]  # type: ignore[no-any-return]  # it was written just now

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from probe.core.classify import Classified
 from probe.core.outcome import Attempt, Outcome, validity_of
@@ -24,18 +24,17 @@ from proto.model import (
     Validity,
 )
 
-# From the best clock to the worst: a row is as good as the worst of its times.
-_BEST_FIRST: Final = (
-    StampSource.KERNEL_BOTH,
-    StampSource.KERNEL,
-    StampSource.TCP_INFO,
-    StampSource.COARSE,
+# From the worst clock to the best: a row is as good as the worst of its times.
+_WORST_FIRST: Final = (
     StampSource.USER,
+    StampSource.COARSE,
+    StampSource.TCP_INFO,
+    StampSource.KERNEL,
+    StampSource.KERNEL_BOTH,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Elapsed:
+class Elapsed(NamedTuple):
     """A duration and the clock it rests on."""
 
     us: int
@@ -57,8 +56,10 @@ class Draft:
 
     row: Result
     address: str
+    is_told: bool = True  # False: nobody will read the steps, so they are not put into words
     facts: dict[str, Any] = field(default_factory=dict)  # by their names in a row
     attempts: list[Attempt] = field(default_factory=list)
+    clocks: list[StampSource | None] = field(default_factory=list)  # of the good steps
     certificates: list[Certificate] = field(default_factory=list)
 
     def note(
@@ -71,16 +72,29 @@ class Draft:
         failure: Failure | None = None,
     ) -> None:
         """One more step, good unless it has a failure word of its own."""
+        source = None if elapsed is None else elapsed.source
+        # Handing a request to the kernel is no time of the network's and is in no column.
+        if failure is None and operation is not Operation.REQUEST:
+            self.clocks.append(source)
+        if not self.is_told:
+            return
         attempt = Attempt(
             operation=operation,
             address=self.address,
             elapsed_us=None if elapsed is None else elapsed.us,
-            stamp_source=None if elapsed is None else elapsed.source,
+            stamp_source=source,
             failure=failure,
             classified_by=classified_by,
             detail=detail,
         )
         self.attempts.append(attempt)
+
+    def take(self, attempts: Iterable[Attempt]) -> None:
+        """Steps that somebody else took."""
+        for attempt in attempts:
+            self.attempts.append(attempt)
+            if attempt.failure is None:
+                self.clocks.append(attempt.stamp_source)
 
     def fail(self, operation: Operation, fault: Fault, elapsed: Elapsed | None = None) -> None:
         """A step that failed: the first one names the row's failure."""
@@ -108,16 +122,20 @@ class Draft:
 
         A step that was not needed (a literal is not resolved) took no time.
         """
-        learned = (self.facts.get(name) for name in ("connect_us", "tls_us", "first_byte_us"))
-        return (self.row.resolve_us or 0) + sum(us or 0 for us in learned) + download_us
+        known = self.facts.get
+        steps_us = (
+            (known("connect_us") or 0) + (known("tls_us") or 0) + (known("first_byte_us") or 0)
+        )
+        return (known("resolve_us") or 0) + steps_us + download_us
 
     def finish(self) -> Outcome:
         """The outcome: one connection was attempted, and it is lost if a step failed."""
+        failure = self.failure
         self.learn(
             sent=1,
-            lost=0 if self.failure is None else 1,
-            stamp_source=worst_source(self.attempts),
-            validity=validity_of(self.failure),
+            lost=0 if failure is None else 1,
+            stamp_source=worst_of(self.clocks),
+            validity=validity_of(failure),
         )
         row = changed(self.row, **self.facts)
         return Outcome(
@@ -130,22 +148,10 @@ def fault_of(found: Classified, detail: str = "") -> Fault:
     return Fault(found.failure, found.sentence, detail)
 
 
-def worst_source(attempts: Iterable[Attempt]) -> StampSource | None:
-    """The clock that a row's times rest on: the worst of those of its good steps.
-
-    Handing a request to the kernel is no time of the network's and is in no column.
-    """
-    return worst_of(
-        attempt.stamp_source
-        for attempt in attempts
-        if attempt.failure is None and attempt.operation is not Operation.REQUEST
-    )
-
-
 def worst_of(sources: Iterable[StampSource | None]) -> StampSource | None:
     """The least exact of these clocks; None: there is none."""
-    known = [source for source in sources if source is not None]
-    return max(known, key=_BEST_FIRST.index, default=None)
+    known = list(sources)
+    return next((source for source in _WORST_FIRST if source in known), None)
 
 
 def join_hops(hops: tuple[Outcome, ...]) -> Outcome:

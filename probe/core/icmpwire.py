@@ -14,7 +14,6 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from probe.core.outcome import IcmpError
@@ -42,8 +41,7 @@ class EchoPacket(NamedTuple):
     token: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EchoAnswer:
+class EchoAnswer(NamedTuple):
     """What became of one request. Silence: no round trip and no failure but a timeout."""
 
     rtt_us: int | None
@@ -55,8 +53,7 @@ class EchoAnswer:
     sent: bool = True  # False: it never left this machine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EchoSummary:
+class EchoSummary(NamedTuple):
     """The figures of a slot's row."""
 
     sent: int

@@ -156,24 +156,30 @@ def join_answers(answers: tuple[str, ...]) -> str | None:
 
 def blank_row(check: Check, *, resolved: Resolved | None = None, **facts: Any) -> Result:
     """The row of a slot that was run: what is known before anything is contacted, and `facts`."""
-    blank = _blank_row(port_of(check), check.family)
+    blank = bare_row(port_of(check), check.family)
+    return changed(blank, **first_facts(check, resolved), **facts)
+
+
+def first_facts(check: Check, resolved: Resolved | None) -> dict[str, Any]:
+    """What is known of a run before anything is contacted, by the names of a row."""
     if resolved is None:
-        return changed(blank, check_no=check.check_no, **facts)
-    return changed(
-        blank,
-        check_no=check.check_no,
-        address=resolved.address,
-        answers=None if resolved.resolve_us is None else join_answers(resolved.addresses),
-        resolve_us=resolved.resolve_us,
-        dns_rcode=resolved.rcode,
-        dns_ttl_s=resolved.ttl_s,
-        dns_flags=resolved.dns_flags,
-        **facts,
-    )
+        return {"check_no": check.check_no}
+    if not resolved.attempts:
+        return {"check_no": check.check_no, "address": resolved.address}
+    return {
+        "check_no": check.check_no,
+        "address": resolved.address,
+        "answers": None if resolved.resolve_us is None else join_answers(resolved.addresses),
+        "resolve_us": resolved.resolve_us,
+        "dns_rcode": resolved.rcode,
+        "dns_ttl_s": resolved.ttl_s,
+        "dns_flags": resolved.dns_flags,
+    }
 
 
 @lru_cache(256)
-def _blank_row(port: int | None, family: int) -> Result:
+def bare_row(port: int | None, family: int) -> Result:
+    """A row that was measured, with nothing in it: shared by all that begin with it."""
     return Result(
         check_no=0,
         slot_at_us=0,

@@ -12,6 +12,7 @@ from probe.core.memory import AddressMemory
 from probe.core.zone import Delegations
 from probe.io.icmp import Pinger
 from probe.io.icmpsocket import EchoSocket
+from probe.io.reactor import Reactor
 from probe.io.resolvers import Resolvers
 from probe.io.tlscontext import TlsContext
 from probe.io.ways import RouteWatch, own_address
@@ -100,6 +101,7 @@ class Toolbox:
     # By family, for traces to take and put back: raw ones, which cannot be opened once the right to
     # is given up. Where datagram sockets open each trace has its own.
     trace_sockets: dict[int, list[EchoSocket]]
+    reactor: Reactor  # drives every connection
     stamps_warm: bool  # False: the kernel gives no honest receive stamps here
     families: set[int]  # families with an address here; one once seen stays
     slot_at_us: int | None = None  # of the run this is handed to; None: a person asked, just now

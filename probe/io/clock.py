@@ -87,9 +87,10 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def mono_us() -> int:
-    """The loop's monotonic clock, which a test may drive."""
-    return round(trio.current_time() * 1_000_000)
+def mono_us() -> Callable[[], int]:
+    """The monotonic clock of the loop that this is called in, which a test may drive."""
+    now_s = trio.lowlevel.current_clock().current_time  # `trio.current_time` looks for it each time
+    return lambda: round(now_s() * 1_000_000)
 
 
 class Clocks:
@@ -99,11 +100,11 @@ class Clocks:
         self,
         wall: Callable[[], int],
         *,
-        mono: Callable[[], int] = mono_us,
+        mono: Callable[[], int] | None = None,
         kernel: Callable[[], bool | None] | None = None,
     ) -> None:
         self.wall = wall
-        self._mono = mono
+        self._mono = mono = mono or mono_us()
         self._kernel = kernel or synchronised
         self._kernel_said: tuple[int, bool | None] | None = None  # when, and what
         self._timeline = Timeline(wall_us=wall(), mono_us=mono())

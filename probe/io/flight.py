@@ -8,7 +8,9 @@ from typing import Final
 
 from probe.core.classify import NetworkFacts, classify_network, describe_network
 from probe.core.icmpwire import EchoAnswer
+from probe.core.outcome import IcmpError
 from probe.io.pacer import Appointment
+from probe.io.ways import way_to
 from proto.model import Failure, Operation
 
 
@@ -81,6 +83,21 @@ def failed(facts: NetworkFacts) -> EchoAnswer:
         detail=describe_network(facts),
         icmp=facts.icmp,
         sent=not facts.immediate,
+    )
+
+
+def returned(destination: str, number: int, icmp: IcmpError | None) -> EchoAnswer:
+    """A request that came back as an error."""
+    way = None if icmp is None else way_to(destination)
+    return failed(
+        NetworkFacts(
+            operation=Operation.ECHO,
+            errno=number,
+            icmp=icmp,
+            asked=destination,
+            own=None if way is None else way.own,
+            gateway=None if way is None else way.gateway,
+        )
     )
 
 

@@ -9,7 +9,8 @@ by the address policy like a first one, so that no server can send a probe into 
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -31,15 +32,16 @@ from probe.core.httpfacts import (
     user_agent_of,
     why_not_asked,
 )
-from probe.core.outcome import Outcome, not_run
+from probe.core.outcome import Outcome, Refusal, Resolved, not_run, refused
 from probe.core.pages import page_of
 from probe.core.redirect import leads_on, way_on
 from probe.io.box import Toolbox
 from probe.io.http2wire import Http2Exchange
 from probe.io.httpwire import Exchange, MalformedError
 from probe.io.reach import Reached, draft_of, reach
+from probe.io.resolve import resolve
 from probe.io.stream import Instant, StepError, elapsed_between, instant_now
-from probe.io.tls import ALPN, open_session, raw_stream
+from probe.io.tls import ALPN, close_all, open_session, raw_stream
 from probe.io.tlsstream import TlsStream
 from proto.model import Check, Failure, Operation, Reason
 
@@ -110,18 +112,46 @@ async def _run_hop(
     why = why_impossible(check)
     if why is not None:
         return not_run(check, reason=Reason.UNSUPPORTED, why=why), None
-    reached = await reach(check, box, deadline=deadline)
+    resolved = await resolve(check, box, deadline=deadline)
+    if isinstance(resolved, Refusal):
+        return refused(check, resolved), None
+    work = _go_there(check, resolved, box, deadline=deadline, hops_before=hops_before)
+    return await box.reactor.do(work)
+
+
+async def _go_there(
+    check: Check, resolved: Resolved, box: Toolbox, *, deadline: float, hops_before: int
+) -> tuple[Outcome, Check | None]:
+    reached = await reach(check, resolved, box, deadline=deadline)
     if isinstance(reached, Outcome):
         return reached, None
-    draft = draft_of(reached)
-    with ExitStack() as sockets:
-        sockets.callback(reached.connected.sock.close)
+    return await _ask_there(reached, box, draft_of(reached, is_told=True), hops_before=hops_before)
+
+
+async def ask_once(
+    check: Check, resolved: Resolved, box: Toolbox, *, started: float, is_told: bool = True
+) -> Outcome:
+    """What `run_http` does of a check that follows nothing. Driven by the reactor."""
+    reached = await reach(check, resolved, box, deadline=started + check.timeout_s)
+    if isinstance(reached, Outcome):
+        return reached
+    draft = draft_of(reached, is_told=is_told)
+    return (await _ask_there(reached, box, draft, hops_before=0))[0]
+
+
+async def _ask_there(
+    reached: Reached, box: Toolbox, draft: Draft, *, hops_before: int
+) -> tuple[Outcome, Check | None]:
+    sockets = [reached.connected.sock]
+    try:
         session = await _open(reached, box, draft, sockets=sockets)
         exchange = None if session is None else _exchange(reached.check, box, session, draft)
         if session is None or exchange is None or not await _ask(session, exchange, draft):
             return draft.finish(), None
         heard = await _listen(session, exchange)
-    return _conclude(check, draft, heard, hops_before=hops_before)
+    finally:
+        close_all(sockets)
+    return _conclude(reached.check, draft, heard, hops_before=hops_before)
 
 
 def _request(check: Check, box: Toolbox) -> Request:
@@ -134,7 +164,7 @@ def _request(check: Check, box: Toolbox) -> Request:
 
 
 async def _open(
-    reached: Reached, box: Toolbox, draft: Draft, *, sockets: ExitStack
+    reached: Reached, box: Toolbox, draft: Draft, *, sockets: list[socket.socket]
 ) -> _Session | None:
     if reached.check.use_tls:
         return await open_session(reached, box, draft, sockets=sockets)

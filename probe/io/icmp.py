@@ -22,6 +22,7 @@ import errno
 import math
 import os
 import secrets
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -29,7 +30,6 @@ from typing import Final
 
 import trio
 
-from probe.core.classify import NetworkFacts
 from probe.core.icmpwire import (
     SEQUENCES,
     TOKEN_BYTES,
@@ -39,11 +39,10 @@ from probe.core.icmpwire import (
     read_echo,
 )
 from probe.io import errqueue, stamps
-from probe.io.flight import SILENCE, Echoes, Flight, Request, failed, not_sent
+from probe.io.flight import SILENCE, Echoes, Flight, Request, not_sent, returned
 from probe.io.icmpsocket import open_echo_socket
 from probe.io.pacer import Pacer
-from probe.io.ways import way_to
-from proto.model import Operation
+from probe.io.reactor import Reactor
 
 # One look at the socket handles no more than this, so that other checks get their turn.
 _BATCH: Final = 256
@@ -61,7 +60,8 @@ LATE_WAIT_S: Final = 1.0
 class Pinger:
     """The shared socket of one family.
 
-    `run` must be running for replies to be seen, and for more than one request to be sent.
+    For replies to be seen and more than one request to be sent, `run` must be running, or a reactor that
+    it joined.
 
     Raises:
         IcmpUnavailable: this process may open no ICMP socket.
@@ -77,7 +77,7 @@ class Pinger:
         self._waiting: dict[int, Request] = {}
         self._unstamped: dict[int, Request] = {}  # sent, by the kernel's number
         self._sent_no = 0  # of the next packet, as the kernel counts
-        self._pacer = Pacer()
+        self._pacer = Pacer()  # its own, unless it joins a reactor
         self._settled: list[Flight] = []  # slots to end as soon as the batch at hand is done
         self._drops, self._drops_at = 0, -math.inf
         self.retried_sends = 0  # most were poisoned by another target's ICMP error
@@ -99,6 +99,18 @@ class Pinger:
     def receive_drops(self) -> int:
         """Packets that the kernel dropped on this socket for want of buffer, since it was opened."""
         return self._echo_socket.receive_drops()
+
+    def join(self, reactor: Reactor) -> None:
+        """Receive and send with everything else that the reactor drives."""
+        self._pacer = reactor.pacer
+        reactor.watch(self._sock, self._see)
+
+    def _see(self, events: int) -> None:
+        """What the kernel says of the socket. Without an error nothing lies in the error queue."""
+        if events & select.EPOLLERR:
+            self._drain_errors()
+        self._drain_replies()
+        self._end_settled()
 
     async def run(self) -> None:
         """Receive and send for ever."""
@@ -374,10 +386,7 @@ class Pinger:
             self._answer(request, SILENCE)
         else:
             flight.replies += 1
-            answer = EchoAnswer(
-                rtt_us=rtt_us, stamp_source=clock, failure=None, sentence="echo reply"
-            )
-            self._answer(request, answer)
+            self._answer(request, EchoAnswer(rtt_us, clock, None, "echo reply"))
 
     def _on_error(self, entry: errqueue.QueuedError) -> None:
         packet = read_echo(entry.quote, self.family)
@@ -386,13 +395,4 @@ class Pinger:
         request = self._waiting.get(packet.seq)
         if request is None or request.destination != entry.destination or request.answer:
             return
-        way = None if entry.icmp is None else way_to(request.destination)
-        facts = NetworkFacts(
-            operation=Operation.ECHO,
-            errno=entry.errno,
-            icmp=entry.icmp,
-            asked=request.destination,
-            own=None if way is None else way.own,
-            gateway=None if way is None else way.gateway,
-        )
-        self._answer(request, failed(facts))
+        self._answer(request, returned(request.destination, entry.errno, entry.icmp))

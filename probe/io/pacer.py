@@ -17,7 +17,7 @@ import trio
 _BATCH: Final = 64
 """Acts before other tasks get their turn: replies must not wait behind sends."""
 
-_REST_S: Final = 0.001
+REST_S: Final = 0.001
 """Between two looks: what falls due in this time is done together."""
 
 
@@ -45,19 +45,24 @@ class Appointment:
 
 
 class Pacer:
-    """Acts and when they are due, on trio's clock. `run` must be running for them to be done."""
+    """Acts and when they are due, on trio's clock. Either `run` runs or somebody calls `act`.
 
-    def __init__(self) -> None:
+    Args:
+        on_earlier: told of an instant that comes before all others.
+    """
+
+    def __init__(self, on_earlier: Callable[[float], None] | None = None) -> None:
         self._due: list[tuple[float, int, Appointment]] = []
         self._numbers = count()  # those of one instant are done in the order they were asked for
         self._wake = trio.Event()
+        self._on_earlier = on_earlier or (lambda _when: self._wake.set())
 
     def at(self, when: float, act: Callable[[], None]) -> Appointment:
         """Have `act` done at this instant or as soon after it as the loop can."""
         appointment = Appointment(act)
         heapq.heappush(self._due, (when, next(self._numbers), appointment))
         if self._due[0][0] == when:
-            self._wake.set()
+            self._on_earlier(when)
         return appointment
 
     async def run(self) -> None:
@@ -65,22 +70,23 @@ class Pacer:
         rested_at = -math.inf
         while True:
             self._wake = trio.Event()
-            with trio.CancelScope(deadline=max(self._next_at(), rested_at)):
+            with trio.CancelScope(deadline=max(self.next_at(), rested_at)):
                 await self._wake.wait()
-            while self._act():
+            while self.act():
                 await trio.lowlevel.checkpoint()
-            rested_at = trio.current_time() + _REST_S
+            rested_at = trio.current_time() + REST_S
 
-    def _next_at(self) -> float:
+    def next_at(self) -> float:
+        """When the next act is due."""
         while self._due and self._due[0][2].is_off:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else math.inf
 
-    def _act(self) -> bool:
+    def act(self) -> bool:
         """Do a batch of what is due; True when there may be more."""
         now = trio.current_time()
         for _ in range(_BATCH):
-            if self._next_at() > now:
+            if self.next_at() > now:
                 return False
             heapq.heappop(self._due)[2].keep()
         return True

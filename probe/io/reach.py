@@ -1,19 +1,26 @@
-"""The way to an open connection that every check over TCP shares: resolve, then connect, once."""
+"""The way from an address to an open connection that every check over TCP shares."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from probe.core.draft import Draft
-from probe.core.outcome import Outcome, Refusal, Resolved, blank_row, port_of, refused
+from probe.core.outcome import (
+    Outcome,
+    Refusal,
+    Resolved,
+    bare_row,
+    first_facts,
+    port_of,
+    refused,
+)
 from probe.io.box import Toolbox
-from probe.io.resolve import resolve
+from probe.io.reactor import DRIVEN
 from probe.io.tcp import Connected, connect
 from proto.model import Check
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
+class Reached(NamedTuple):
     """An open connection to the one address of this slot. Whoever holds it closes the socket."""
 
     check: Check
@@ -22,11 +29,10 @@ class Reached:
     deadline: float  # trio's clock
 
 
-async def reach(check: Check, box: Toolbox, *, deadline: float) -> Reached | Outcome:
-    """Resolve and connect; the finished outcome when that already fails or is barred."""
-    resolved = await resolve(check, box, deadline=deadline)
-    if isinstance(resolved, Refusal):
-        return refused(check, resolved)
+async def reach(
+    check: Check, resolved: Resolved, box: Toolbox, *, deadline: float
+) -> Reached | Outcome:
+    """Connect; the finished outcome when that already fails. Driven by the reactor."""
     connected = await _connect(check, resolved.address, box, deadline=deadline)
     if isinstance(connected, Refusal):
         return refused(check, connected, resolved=resolved, attempts=resolved.attempts)
@@ -37,17 +43,23 @@ async def connect_again(reached: Reached, box: Toolbox) -> Reached | Refusal:
     """A second connection to the same address within the same deadline."""
     address = reached.resolved.address
     connected = await _connect(reached.check, address, box, deadline=reached.deadline)
-    return connected if isinstance(connected, Refusal) else replace(reached, connected=connected)
+    return connected if isinstance(connected, Refusal) else reached._replace(connected=connected)
 
 
-def draft_of(reached: Reached) -> Draft:
+def draft_of(reached: Reached, *, is_told: bool) -> Draft:
     """The row so far: an address, a connection, and the kernel's round trip of its handshake."""
-    connected, resolved = reached.connected, reached.resolved
+    connected, resolved, check = reached.connected, reached.resolved, reached.check
     draft = Draft(
-        row=blank_row(reached.check, resolved=resolved),
+        row=bare_row(port_of(check), check.family),
         address=resolved.address,
-        attempts=[*resolved.attempts, *connected.attempts],
+        is_told=is_told,
+        facts=first_facts(check, resolved),
     )
+    if is_told:
+        draft.take(resolved.attempts)
+        draft.take(connected.attempts)
+    else:
+        draft.clocks.append(connected.stamp_source)
     draft.learn(
         connect_us=connected.connect_us,
         retransmits=connected.retransmits,
@@ -63,4 +75,6 @@ async def _connect(
 ) -> Connected | Refusal:
     port = port_of(check)
     assert port is not None, "a check over TCP has a port"
-    return await connect(address, port, deadline=deadline, source=box.source_for(address))
+    return await connect(
+        address, port, deadline=deadline, source=box.source_for(address), waits=DRIVEN
+    )

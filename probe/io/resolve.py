@@ -12,6 +12,7 @@ The address policy has the last word, after resolution: what a name leads to is 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 import trio
@@ -34,6 +35,8 @@ ADDRESS_POLICY: Final = "not run: address policy"
 NONE_REMEMBERED: Final = (
     "no address is remembered from the last 24 h but those that the name has now"
 )
+# As many as a plan has checks.
+LITERALS_REMEMBERED: Final = 20_000
 # A slow resolver must not eat the time of the target: what is left has to be enough to call a silent
 # target silent.
 _RESOLVE_SHARE: Final = 0.5
@@ -59,12 +62,20 @@ async def resolve(check: Check, box: Toolbox, *, deadline: float) -> Resolved | 
 
 def resolve_literal(check: Check, box: Toolbox) -> Resolved | Refusal | None:
     """What `resolve` says of a literal or pinned address, at once; None: it is a name."""
-    literal = parse_address(check.host if check.pinned is None else check.pinned)
+    literal = _literal(check.host if check.pinned is None else check.pinned)
     if literal is not None:
-        return _choose(check, box, Resolved(address=str(literal), addresses=(str(literal),)))
+        return _choose(check, box, literal)
     if check.pinned is not None:
         return barred(check, f"pinned is {check.pinned!r}, which is no address")
     return None
+
+
+@lru_cache(LITERALS_REMEMBERED)
+def _literal(text: str) -> Resolved | None:
+    literal = parse_address(text)
+    if literal is None:
+        return None
+    return Resolved(address=str(literal), addresses=(str(literal),))
 
 
 def _within(deadline: float, share: float) -> float:

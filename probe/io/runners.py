@@ -23,6 +23,7 @@ from probe.core.outcome import (
 from probe.io.box import Toolbox
 from probe.io.flight import Echoes
 from probe.io.icmp import Pinger
+from probe.io.reactor import DRIVEN
 from probe.io.resolve import resolve, resolve_literal
 from probe.io.tcp import Connected, connect
 from proto.model import Check, Failure, Operation, Reason, Result, Validity
@@ -148,27 +149,34 @@ def _echo_attempt(address: str, answer: EchoAnswer) -> Attempt:
 async def run_tcp(check: Check, box: Toolbox) -> Outcome:
     """One connection to one address, closed at once."""
     started = trio.current_time()
-    deadline = started + check.timeout_s
-    resolved = await resolve(check, box, deadline=deadline)
+    resolved = await resolve(check, box, deadline=started + check.timeout_s)
     if isinstance(resolved, Refusal):
         return refused(check, resolved)
+    return await box.reactor.do(connect_once(check, resolved, box, started=started))
+
+
+async def connect_once(
+    check: Check, resolved: Resolved, box: Toolbox, *, started: float, is_told: bool = True
+) -> Outcome:
+    """What `run_tcp` does after the address is known. Driven by the reactor."""
     assert check.port is not None, "`unsupported` lets no tcp check without a port pass"
     connected = await connect(
         resolved.address,
         check.port,
-        deadline=deadline,
+        deadline=started + check.timeout_s,
         source=box.source_for(resolved.address),
+        waits=DRIVEN,
     )
     if isinstance(connected, Refusal):
         return refused(check, connected, resolved=resolved, attempts=resolved.attempts)
     connected.sock.close()
-    return _tcp_outcome(check, resolved, connected, total_us=_elapsed_us(started))
+    row = _tcp_row(check, resolved, connected, total_us=_elapsed_us(started))
+    steps = (*resolved.attempts, *connected.attempts) if is_told else ()
+    return Outcome(result=row, attempts=steps)
 
 
-def _tcp_outcome(
-    check: Check, resolved: Resolved, connected: Connected, *, total_us: int
-) -> Outcome:
-    row = blank_row(
+def _tcp_row(check: Check, resolved: Resolved, connected: Connected, *, total_us: int) -> Result:
+    return blank_row(
         check,
         resolved=resolved,
         sent=1,
@@ -180,4 +188,3 @@ def _tcp_outcome(
         total_us=total_us,
         stamp_source=connected.stamp_source,
     )
-    return Outcome(result=row, attempts=(*resolved.attempts, *connected.attempts))

@@ -20,15 +20,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import trio
 
 from probe.core.classify import NetworkFacts, classify_network, describe_network
 from probe.core.draft import Elapsed, Fault, fault_of
 from probe.io import stamps
+from probe.io.waits import IN_A_TASK, Waits
 from proto.model import Failure, Operation
 
 # Small enough that the stamp of a read lies close to the first byte in it, large enough for a
@@ -54,8 +54,7 @@ _TOO_LATE: Final = Fault(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """One moment by both clocks. `wall_ns` is the kernel's stamp where `is_stamped`."""
 
     wall_ns: int
@@ -101,30 +100,34 @@ class StampedStream:
         "_hint",
         "_is_late",
         "_sock",
+        "_waits",
         "received_at",
         "sent_at",
     )
 
-    def __init__(self, sock: socket.socket, *, address: str, deadline: float) -> None:
+    def __init__(
+        self, sock: socket.socket, *, address: str, deadline: float, waits: Waits = IN_A_TASK
+    ) -> None:
         self._sock = sock
+        self._waits = waits
         self._address = address
         self._deadline = deadline
-        self._deadline_wall_ns = stamps.now_ns() + int((deadline - trio.current_time()) * 1e9)
+        self.sent_at = self.received_at = now = instant_now()
+        self._deadline_wall_ns = now.wall_ns + int((deadline - now.at_s) * 1e9)
         self._is_late = False  # bytes that came in time lay here past the deadline
         self._asked = False  # what was sent last has no answer yet
         self._hint: int | None = None  # errno of an ICMP error that TCP survived
-        self.sent_at = self.received_at = instant_now()
 
     async def send_all(self, data: bytes, *, operation: Operation) -> None:
         """Hand all of `data` to the kernel."""
         self.sent_at = instant_now()
         self._asked = True
-        left = memoryview(data)
+        left = data
         while left:
             try:
                 left = left[self._sock.send(left) :]
             except BlockingIOError:
-                if not await self._wait_until_deadline(trio.lowlevel.wait_writable):
+                if not await self._waits.writable(self._sock, self._deadline):
                     raise self._out_of_time(operation) from None
             except OSError as error:
                 self._keep_hint(error, operation)
@@ -134,18 +137,18 @@ class StampedStream:
         is_in_time = True
         if self._asked:
             # The answer is hardly here already: to look for it first is a call for nothing.
-            is_in_time = await self._wait_until_deadline(trio.lowlevel.wait_readable)
+            is_in_time = await self._waits.readable(self._sock, self._deadline)
             self._asked = False
         else:
             # A peer that never pauses must not keep the loop from the other checks.
-            await trio.lowlevel.checkpoint()
+            await self._waits.turn()
         while True:
             data = self._read(operation)
             if data is not None:
                 return data
             if not is_in_time:
                 raise self._out_of_time(operation)
-            is_in_time = await self._wait_until_deadline(trio.lowlevel.wait_readable)
+            is_in_time = await self._waits.readable(self._sock, self._deadline)
 
     def send_last(self, data: bytes) -> None:
         """Say goodbye (a TLS alert) if that is possible at once; nobody waits for it."""
@@ -162,22 +165,21 @@ class StampedStream:
             self._keep_hint(error, operation)
             return None
         if data:
-            self.received_at = _arrival(stamps.read_stamp(ancillary))
-            self._judge_lateness(operation)
+            now_s, stamp_ns = trio.current_time(), stamps.read_stamp(ancillary)
+            if stamp_ns is None:
+                self.received_at = Instant(stamps.now_ns(), now_s)
+            else:
+                self.received_at = Instant(stamp_ns, now_s, is_stamped=True)
+            if now_s > self._deadline:
+                self._judge_lateness(operation)
         return data
 
     def _judge_lateness(self, operation: Operation) -> None:
-        if trio.current_time() <= self._deadline:
-            return
+        """Of bytes that were read after the deadline."""
         stamped = self.received_at
         if not stamped.is_stamped or stamped.wall_ns > self._deadline_wall_ns:
             raise self._out_of_time(operation)
         self._is_late = self._is_late or stamps.now_ns() - stamped.wall_ns > _LAG_NS
-
-    async def _wait_until_deadline(self, wait: Callable[[socket.socket], Awaitable[None]]) -> bool:
-        with trio.CancelScope(deadline=self._deadline) as scope:
-            await wait(self._sock)
-        return not scope.cancelled_caught
 
     def _keep_hint(self, error: OSError, operation: Operation) -> None:
         if error.errno not in _HINTS:
@@ -196,8 +198,3 @@ class StampedStream:
     def _broken(self, number: int | None, operation: Operation) -> StepError:
         facts = NetworkFacts(operation=operation, errno=number, asked=self._address)
         return StepError(fault_of(classify_network(facts), describe_network(facts)))
-
-
-def _arrival(stamp_ns: int | None) -> Instant:
-    now = instant_now()
-    return now if stamp_ns is None else Instant(stamp_ns, now.at_s, is_stamped=True)

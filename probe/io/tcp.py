@@ -16,14 +16,15 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 import trio
 
 from probe.core.classify import NetworkFacts, classify_network, describe_network
 from probe.core.outcome import Attempt, IcmpError, Refusal
 from probe.io import errqueue, stamps
+from probe.io.waits import IN_A_TASK, Waits
 from probe.io.ways import way_to
 from proto.model import Operation, StampSource
 
@@ -32,15 +33,12 @@ _IP_BIND_ADDRESS_NO_PORT: Final = 24
 # net/tcp_states.h: before the handshake, or after all is over. A peer that hangs up at once leaves
 # the connection in CLOSE_WAIT: that one was made.
 _NOT_CONNECTED: Final = frozenset({2, 3, 7})  # SYN_SENT, SYN_RECV, CLOSE
-_TCP_INFO_BYTES: Final = 232
 _UNSET: Final = frozenset({0, 0xFFFFFFFF})
-# Offsets in struct tcp_info: the state is the first byte, from byte 8 on 32-bit words.
-_U32 = struct.Struct("=I")
-_LAST_ACK_RECV_AT, _RTT_AT, _TOTAL_RETRANS_AT, _MIN_RTT_AT = 56, 68, 100, 148
+# tcpi_state, tcpi_last_ack_recv, tcpi_rtt, tcpi_total_retrans, tcpi_min_rtt (the last since Linux 4.6).
+_INFO: Final = struct.Struct("=B55xI8xI28xI44xI")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connected:
+class Connected(NamedTuple):
     """An open connection. Whoever holds it closes `sock`."""
 
     sock: socket.socket  # non-blocking, receive stamps and error queue switched on
@@ -48,11 +46,24 @@ class Connected:
     retransmits: int  # SYNs sent again
     stamp_source: StampSource
     connect_us: int  # the kernel's round trip; with retransmits from the first SYN to the answer
-    attempts: tuple[Attempt, ...]
+    address: str
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The step, for people."""
+        attempt = Attempt(
+            operation=Operation.CONNECT,
+            address=self.address,
+            elapsed_us=self.rtt_us,
+            stamp_source=self.stamp_source,
+            failure=None,
+            classified_by="handshake completed",
+            detail=f"{self.retransmits} SYNs sent again" if self.retransmits else "",
+        )
+        return (attempt,)
 
 
-@dataclass(frozen=True, slots=True)
-class TcpInfo:
+class TcpInfo(NamedTuple):
     """What the kernel knows of a connection; None where it does not say."""
 
     connected: bool
@@ -62,7 +73,12 @@ class TcpInfo:
 
 
 async def connect(
-    address: str, port: int, *, deadline: float, source: str | None = None
+    address: str,
+    port: int,
+    *,
+    deadline: float,
+    source: str | None = None,
+    waits: Waits = IN_A_TASK,
 ) -> Connected | Refusal:
     """Connect to exactly this address before `deadline` (trio's clock).
 
@@ -71,6 +87,7 @@ async def connect(
         port: TCP port.
         deadline: on trio's clock; once past, the kernel is asked what it has and that counts.
         source: the address to bind, of the same family.
+        waits: how whoever drives this waits.
     """
     started = trio.current_time()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -80,7 +97,9 @@ async def connect(
         return _refusal(_facts(address, error.errno, immediate=True), started=started)
     outcome: Connected | Refusal | None = None
     try:
-        outcome = await _connect(sock, (address, port), deadline=deadline, source=source)
+        outcome = await _connect(
+            sock, (address, port), deadline=deadline, source=source, waits=waits
+        )
     finally:
         if not isinstance(outcome, Connected):
             sock.close()
@@ -88,7 +107,12 @@ async def connect(
 
 
 async def _connect(
-    sock: socket.socket, peer: tuple[str, int], *, deadline: float, source: str | None
+    sock: socket.socket,
+    peer: tuple[str, int],
+    *,
+    deadline: float,
+    source: str | None,
+    waits: Waits,
 ) -> Connected | Refusal:
     started = trio.current_time()
     address = peer[0]
@@ -98,13 +122,16 @@ async def _connect(
     except OSError as error:
         return _refusal(_facts(address, error.errno, immediate=True), started=started)
     if number in {0, errno.EINPROGRESS}:
-        with trio.CancelScope(deadline=deadline):
-            await trio.lowlevel.wait_writable(sock)
+        await waits.writable(sock, deadline)
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         immediate = False
     else:
         immediate = True
     info = tcp_info(sock)
+    if number == errno.ECONNRESET and info.rtt_us is not None:
+        # Before the handshake a reset is ECONNREFUSED. This connection was made and then reset: who
+        # goes on with it meets that.
+        number, info = 0, info._replace(connected=True)
     allowed_us = round((deadline - started) * 1e6)
     if number == 0 and info.connected and not _came_late(info, allowed_us):
         return _connected(sock, address, info, started)
@@ -164,22 +191,13 @@ def _connected(sock: socket.socket, address: str, info: TcpInfo, started: float)
     else:
         rtt_us = info.rtt_us
         clock = StampSource.COARSE if retransmits else StampSource.TCP_INFO
-    attempt = Attempt(
-        operation=Operation.CONNECT,
-        address=address,
-        elapsed_us=rtt_us,
-        stamp_source=clock,
-        failure=None,
-        classified_by="handshake completed",
-        detail=f"{retransmits} SYNs sent again" if retransmits else "",
-    )
     return Connected(
         sock=sock,
         rtt_us=rtt_us,
         retransmits=retransmits,
         stamp_source=clock,
         connect_us=since_first_syn_us if retransmits else rtt_us,
-        attempts=(attempt,),
+        address=address,
     )
 
 
@@ -206,24 +224,19 @@ def _refusal(facts: NetworkFacts, *, started: float, retransmits: int | None = N
 def tcp_info(sock: socket.socket) -> TcpInfo:
     """What the kernel knows of this connection; all unknown where it has no TCP_INFO."""
     try:
-        raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     except OSError:
         return TcpInfo(connected=_has_peer(sock), rtt_us=None, retransmits=None, heard_ago_us=None)
-    heard_ago_ms = _word(raw, _LAST_ACK_RECV_AT)
-    rtts = (_word(raw, _MIN_RTT_AT), _word(raw, _RTT_AT))
-    return TcpInfo(
-        connected=raw[0] not in _NOT_CONNECTED,
-        rtt_us=next((rtt for rtt in rtts if rtt is not None and rtt not in _UNSET), None),
-        retransmits=_word(raw, _TOTAL_RETRANS_AT),
-        heard_ago_us=None if heard_ago_ms is None else heard_ago_ms * 1000,
+    state, heard_ago_ms, rtt_us, retransmits, min_rtt_us = _INFO.unpack_from(
+        raw.ljust(_INFO.size, b"\0")
     )
-
-
-def _word(raw: bytes, offset: int) -> int | None:
-    """A 32-bit field; None where this kernel's structure is shorter."""
-    if len(raw) < offset + _U32.size:
-        return None
-    return int(_U32.unpack_from(raw, offset)[0])
+    known_us = rtt_us if min_rtt_us in _UNSET else min_rtt_us
+    return TcpInfo(
+        connected=state not in _NOT_CONNECTED,
+        rtt_us=None if known_us in _UNSET else known_us,
+        retransmits=retransmits,
+        heard_ago_us=heard_ago_ms * 1000,
+    )
 
 
 def _has_peer(sock: socket.socket) -> bool:

@@ -13,22 +13,24 @@ everything else of the handshake is as a user's.
 
 from __future__ import annotations
 
+import socket
 import ssl
-from contextlib import ExitStack
+from collections.abc import Iterable
 from typing import Final
 
 import trio
 
 from probe.core.draft import Draft, Elapsed
 from probe.core.httpfacts import is_neutral, name_of, why_not_asked
-from probe.core.outcome import Outcome, Refusal, not_run
+from probe.core.outcome import Outcome, Refusal, Resolved, not_run, refused
 from probe.io.box import Toolbox
 from probe.io.reach import Reached, connect_again, draft_of, reach
-from probe.io.resolve import over_rate
+from probe.io.reactor import DRIVEN
+from probe.io.resolve import over_rate, resolve
 from probe.io.stream import StampedStream, StepError, elapsed_between, instant_now
 from probe.io.tlscontext import TlsContext
 from probe.io.tlsstream import BadCertificateError, Peer, TlsStream
-from proto.model import Check, ConfigError, Operation, Reason
+from proto.model import Check, ConfigError, Kind, Operation, Reason
 
 ALPN: Final = {"1.1": "http/1.1", "2": "h2"}
 """How RFC 7301's registry spells the versions of HTTP."""
@@ -107,7 +109,7 @@ def neutral_context(box: Toolbox) -> TlsContext:
 
 
 async def open_session(
-    reached: Reached, box: Toolbox, draft: Draft, *, sockets: ExitStack
+    reached: Reached, box: Toolbox, draft: Draft, *, sockets: list[socket.socket]
 ) -> TlsStream | None:
     """Shake hands and record it; None when there is nothing to go on with.
 
@@ -117,7 +119,7 @@ async def open_session(
     session = _begin(reached, neutral_context(box) if neutral else verifying_context(box))
     started = instant_now()
     try:
-        peer = await session.handshake()
+        peer = await session.handshake(goes_on=_goes_on(reached.check))
     except BadCertificateError as error:
         draft.fail(Operation.TLS, error.fault, session.elapsed)
         draft.learn(cert_verify=error.verify_code, tls_us=session.elapsed.us)
@@ -134,7 +136,7 @@ async def open_session(
 
 
 async def _look(
-    reached: Reached, box: Toolbox, draft: Draft, *, sockets: ExitStack
+    reached: Reached, box: Toolbox, draft: Draft, *, sockets: list[socket.socket]
 ) -> TlsStream | None:
     """Connect again without verifying, for the leaf and for what is behind it.
 
@@ -148,14 +150,14 @@ async def _look(
         return None
     again = await connect_again(reached, box)
     if isinstance(again, Refusal):
-        draft.attempts.append(again.attempt)
+        draft.take((again.attempt,))
         return None
-    draft.attempts.extend(again.connected.attempts)
-    sockets.callback(again.connected.sock.close)
+    draft.take(again.connected.attempts)
+    sockets.append(again.connected.sock)
     session = _begin(again, looking_context(box))
     started = instant_now()
     try:
-        peer = await session.handshake()
+        peer = await session.handshake(goes_on=_goes_on(reached.check))
     except StepError as error:
         draft.fail(Operation.TLS, error.fault, elapsed_between(started, instant_now()))
         return None
@@ -166,7 +168,10 @@ async def _look(
 def raw_stream(reached: Reached) -> StampedStream:
     """The stream of an open connection."""
     return StampedStream(
-        reached.connected.sock, address=reached.resolved.address, deadline=reached.deadline
+        reached.connected.sock,
+        address=reached.resolved.address,
+        deadline=reached.deadline,
+        waits=DRIVEN,
     )
 
 
@@ -182,15 +187,14 @@ def _begin(reached: Reached, context: TlsContext) -> TlsStream:
     return TlsStream(raw_stream(reached), context, name=name_of(reached.check))
 
 
+def _goes_on(check: Check) -> bool:
+    """Is a request to follow? The last of our handshake then takes no packet of its own."""
+    return check.kind is Kind.HTTP
+
+
 def _note_peer(draft: Draft, peer: Peer, elapsed: Elapsed, sentence: str) -> None:
-    draft.note(
-        Operation.TLS,
-        elapsed,
-        classified_by=sentence,
-        detail=" ".join(
-            word for word in (peer.version, peer.cipher, peer.alpn and f"ALPN {peer.alpn}") if word
-        ),
-    )
+    words = (peer.version, peer.cipher, peer.alpn and f"ALPN {peer.alpn}") if draft.is_told else ()
+    draft.note(Operation.TLS, elapsed, classified_by=sentence, detail=" ".join(filter(None, words)))
     draft.learn(tls_us=elapsed.us, tls_version=peer.version)
     if peer.certificate is not None:
         draft.learn(cert_sha256=peer.certificate.sha256)
@@ -202,13 +206,32 @@ async def run_tls(check: Check, box: Toolbox) -> Outcome:
     why = why_not_asked(check)
     if why is not None:
         return not_run(check, reason=Reason.POLICY, why=why)
-    reached = await reach(check, box, deadline=trio.current_time() + check.timeout_s)
+    started = trio.current_time()
+    resolved = await resolve(check, box, deadline=started + check.timeout_s)
+    if isinstance(resolved, Refusal):
+        return refused(check, resolved)
+    return await box.reactor.do(shake_hands(check, resolved, box, started=started))
+
+
+async def shake_hands(
+    check: Check, resolved: Resolved, box: Toolbox, *, started: float, is_told: bool = True
+) -> Outcome:
+    """What `run_tls` does after the address is known. Driven by the reactor."""
+    reached = await reach(check, resolved, box, deadline=started + check.timeout_s)
     if isinstance(reached, Outcome):
         return reached
-    draft = draft_of(reached)
-    with ExitStack() as sockets:
-        sockets.callback(reached.connected.sock.close)
+    draft = draft_of(reached, is_told=is_told)
+    sockets = [reached.connected.sock]
+    try:
         session = await open_session(reached, box, draft, sockets=sockets)
+    finally:
+        close_all(sockets)
     if session is not None:
         draft.learn(total_us=draft.total_us())
     return draft.finish()
+
+
+def close_all(sockets: Iterable[socket.socket]) -> None:
+    """The connections of one check."""
+    for sock in sockets:
+        sock.close()

@@ -63,8 +63,11 @@ class TlsStream:
         self._flight_us = 0  # the one under way
         self._source = StampSource.KERNEL
 
-    async def handshake(self) -> Peer:
+    async def handshake(self, *, goes_on: bool) -> Peer:
         """Until both sides are done.
+
+        Args:
+            goes_on: something will be sent at once; what we owe to the handshake leaves with that.
 
         Raises:
             BadCertificateError: it went as far as the certificate, which is bad.
@@ -79,7 +82,8 @@ class TlsStream:
                 self._raw.send_last(self._outgoing.read())  # the alert that tells the peer why
                 raise _step_error(error) from error
             else:
-                await self._flush(Operation.TLS)
+                if not goes_on:
+                    await self._flush(Operation.TLS)
                 return self._peer()
 
     async def send_all(self, data: bytes, *, operation: Operation) -> None:
@@ -93,12 +97,15 @@ class TlsStream:
         A close without TLS's own goodbye is common and says nothing where HTTP's framing is
         complete; where it is not, the reply counts as truncated anyway.
         """
+        is_empty = not (self._incoming.pending or self._incoming.eof or self._session.pending())
         while True:
+            if is_empty:  # then to look is an exception for nothing
+                await self._take(operation)
             try:
                 return self._session.read(READ_BYTES)
             except ssl.SSLWantReadError:
-                await self._take(operation)
                 await self._flush(operation)  # a key update asks for an answer
+                is_empty = True
             except ssl.SSLError as error:
                 if _is_end(error):
                     return b""
@@ -139,10 +146,10 @@ class TlsStream:
             self._source = flight.source
 
     async def _flush(self, operation: Operation) -> bool:
-        data = self._outgoing.read()
-        if data:
-            await self._raw.send_all(data, operation=operation)
-        return bool(data)
+        if not self._outgoing.pending:
+            return False
+        await self._raw.send_all(self._outgoing.read(), operation=operation)
+        return True
 
     async def _take(self, operation: Operation) -> None:
         data = await self._raw.receive(operation=operation)

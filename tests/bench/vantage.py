@@ -110,7 +110,7 @@ def _settings(work: Workload) -> ToolboxSettings:
 def _without_kernel() -> None:
     known = tcp.tcp_info
     setattr(stamps, "read_stamp", lambda _ancillary: None)  # noqa: B010 - a stopper, not an attribute
-    setattr(tcp, "tcp_info", lambda sock: replace(known(sock), rtt_us=None))  # noqa: B010
+    setattr(tcp, "tcp_info", lambda sock: known(sock)._replace(rtt_us=None))  # noqa: B010
 
 
 def _kept(row: Result) -> Kept:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 import trio
@@ -22,6 +25,7 @@ from proto.model import (
     Kind,
     Operation,
     Reason,
+    Result,
     StampSource,
     State,
     Validity,
@@ -91,12 +95,66 @@ async def test_echoes_to_a_literal_need_no_task(host: str) -> None:
     assert {row.reason for row in rows} == {Reason.POLICY if host == "10.0.0.1" else None}
 
 
-async def test_what_waits_for_more_than_echoes_takes_a_task() -> None:
-    """A name is to be resolved, a connection to be awaited, and without a socket there is a reason."""
+@pytest.mark.parametrize("kind", [Kind.TCP, Kind.HTTP, Kind.TLS])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "10.0.0.1"])
+async def test_a_connection_to_a_literal_needs_no_task(kind: Kind, host: str) -> None:
+    """The row is the one that a task of its own makes: a reply, a closed port, or not allowed."""
+    server = socket.create_server(("127.0.0.1", 0))
+    peers = Thread(target=hang_up, args=(server,), daemon=True)
+    peers.start()
+    asked = check(kind, host=host, port=server.getsockname()[1], timeout_s=5.0)
+    async with loopback_box() as box:
+        start = ready(asked, box)
+        assert start is not None
+        outcomes = [await ended(start), await run_check(asked, box)]
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    peers.join()
+    assert_alike(outcomes[0].result, outcomes[1].result)
+    barred = host == "10.0.0.1"
+    assert outcomes[0].result.reason is (Reason.POLICY if barred else None)
+    assert bool(outcomes[0].attempts) == (
+        barred or outcomes[0].result.operation is Operation.CONNECT
+    )
+
+
+def hang_up(server: socket.socket) -> None:
+    """Accept, read and close, until the server is."""
+    with suppress(OSError):
+        while True:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(4096)
+
+
+def assert_alike(one: Result, other: Result) -> None:
+    """Equal but for their times."""
+    times = ("total_us", "connect_us", "rtt_us_min", "rtt_us_median", "rtt_us_max")
+    timeless: dict[str, Any] = dict.fromkeys(("started_at_us", *times))
+    assert replace(one, **timeless) == replace(other, **timeless)
+
+
+async def test_what_waits_for_more_than_sockets_takes_a_task() -> None:
+    """A name is to be resolved, a redirect may lead to one, and where nothing runs there is a reason."""
     async with loopback_box() as box:
         assert ready(check(Kind.ICMP, host=NAME), box) is None
-        assert ready(check(Kind.TCP, host="127.0.0.1", port=1), box) is None
+        assert ready(check(Kind.TCP, host=NAME, port=1), box) is None
+        assert ready(check(Kind.DNS, host="127.0.0.1"), box) is None
+        assert ready(check(Kind.HTTP, host="127.0.0.1", follow_redirects=1), box) is None
+        assert ready(check(Kind.HTTP, host="127.0.0.1", method="PUT"), box) is None
         assert ready(check(Kind.ICMP, host="127.0.0.1"), replace(box, pingers={})) is None
+
+
+async def test_a_connection_that_outlives_its_deadline_is_cut_off() -> None:
+    """A loop that stood still is this machine's overload, with a task of its own and without."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked = check(Kind.HTTP, host="127.0.0.1", port=listener.getsockname()[1], timeout_s=0.1)
+        async with loopback_box() as box:
+            late = replace(asked, timeout_s=asked.timeout_s - 10)
+            start = ready(late, box)
+            assert start is not None
+            row = (await ended(start)).result
+    assert (row.failure, row.validity) == (Failure.LOCAL_OVERLOAD, Validity.PROBE_FAULT)
 
 
 async def test_a_refused_connection_keeps_the_resolution() -> None:

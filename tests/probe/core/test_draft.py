@@ -13,7 +13,7 @@ from probe.core.draft import (
     Fault,
     fault_of,
     join_hops,
-    worst_source,
+    worst_of,
 )
 from probe.core.outcome import Outcome, blank_row, not_run
 from proto.model import (
@@ -82,14 +82,27 @@ def test_local_failure_is_the_probes() -> None:
 def test_worst_clock_wins() -> None:
     """A row is as good as the worst clock of its good steps; handing over a request is none."""
     made = draft()
-    assert worst_source(made.attempts) is None
+    assert worst_of(made.clocks) is None
     made.note(Operation.CONNECT, Elapsed(1, StampSource.TCP_INFO), classified_by="row")
     made.note(Operation.REQUEST, Elapsed(1, StampSource.USER), classified_by="row")
     made.note(Operation.REPLY, KERNEL_1_MS, classified_by="row")
     made.fail(Operation.REPLY, Fault(Failure.RESET, "row"), Elapsed(1, StampSource.USER))
-    assert worst_source(made.attempts) is StampSource.TCP_INFO
+    assert worst_of(made.clocks) is StampSource.TCP_INFO
     made.note(Operation.TLS, Elapsed(1, StampSource.USER), classified_by="row")
-    assert worst_source(made.attempts) is StampSource.USER
+    assert worst_of(made.clocks) is StampSource.USER
+
+
+def test_steps_that_nobody_reads_are_not_put_into_words() -> None:
+    """The row is the same with them and without, and what somebody else found counts as well."""
+    told, untold = draft(), replace(draft(), is_told=False)
+    for made in (told, untold):
+        made.note(Operation.CONNECT, KERNEL_1_MS, classified_by="row")
+        made.fail(Operation.REPLY, Fault(Failure.RESET, "row"), Elapsed(1, StampSource.USER))
+    assert (told.finish().result, len(told.attempts)) == (untold.finish().result, 2)
+    assert untold.attempts == []
+    untold.take(told.attempts)
+    assert untold.clocks == [StampSource.KERNEL, StampSource.KERNEL]
+    assert untold.attempts == told.attempts
 
 
 def test_total_is_the_sum_of_the_steps() -> None:
@@ -97,7 +110,7 @@ def test_total_is_the_sum_of_the_steps() -> None:
     made = draft()
     made.learn(connect_us=2, tls_us=3, first_byte_us=4)
     assert made.total_us(download_us=10) == 19
-    made.row = replace(made.row, resolve_us=1)
+    made.learn(resolve_us=1)
     assert made.total_us() == 10
 
 

@@ -38,5 +38,5 @@ def test_a_changed_row_is_frozen_and_whole() -> None:
 
 def test_a_field_that_rows_do_not_have_is_refused() -> None:
     """A misspelt name is a bug of ours and says so."""
-    with pytest.raises(KeyError, match="sentt"):
+    with pytest.raises(AttributeError, match="sentt"):
         changed(ROW, sentt=4)  # type: ignore[call-arg]
