@@ -107,6 +107,11 @@ def committed(cursor: duckdb.DuckDBPyConnection) -> Record:
     return _records(cursor, "committed", {})[0]
 
 
+def gaps(cursor: duckdb.DuckDBPyConnection, *, limit: int) -> list[Record]:
+    """Reports of probes that are missing between two that are here, newest first."""
+    return _records(cursor, "list_gaps", {"limit": limit})
+
+
 def configs(cursor: duckdb.DuckDBPyConnection, *, version: int | None) -> list[Record]:
     """Every configuration that was read, oldest first, without its text; or one accepted, with it.
 

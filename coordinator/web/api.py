@@ -3,7 +3,8 @@
 `GET /api/verdicts` gives the newest revision of each window, `/api/verdicts/all` every revision;
 both take `service`, `component` (empty = the whole service), `from`, `to` (ISO 8601, UTC) and
 `limit`. `/api/incidents` takes `service`, `component`, `limit`; `/api/incidents/<id>` gives every
-revision of one. `/api/probes`, `/api/lanes`, `/api/ingest` take nothing.
+revision of one. `/api/gaps` takes `limit`; `/api/probes`,
+`/api/lanes`, `/api/ingest` take nothing.
 """
 
 from __future__ import annotations
@@ -113,6 +114,13 @@ async def probes(request: web.Request) -> web.Response:
     """The fleet with what each probe last said of itself."""
     desk = request.app[DESK]
     return reply(await desk.ask(partial(serving.fleet, now_us=desk.wall())))
+
+
+@routes.get("/api/gaps")
+async def gaps(request: web.Request) -> web.Response:
+    """Reports that are missing between two that are here."""
+    limit = _read(request.query.get("limit"), "limit", _limit) or LIMIT_DEFAULT
+    return reply(await request.app[DESK].ask(partial(serving.gaps, limit=limit)))
 
 
 @routes.get("/api/lanes")

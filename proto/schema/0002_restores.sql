@@ -16,7 +16,10 @@ ALTER TABLE config_versions ADD COLUMN loaded_by VARCHAR;
 COMMENT ON COLUMN config_versions.loaded_by IS 'What had it read: start, file (it changed), signal, or reload or rollback with the user who asked; NULL = read before this was recorded.';
 
 CREATE VIEW gaps AS
-WITH numbered AS (
+WITH short AS (
+    SELECT probe_id, epoch FROM batches GROUP BY ALL HAVING max(seq) > count(*)
+),
+numbered AS (
     SELECT
         probe_id,
         epoch,
@@ -25,6 +28,7 @@ WITH numbered AS (
         lag(seq, 1, 0) OVER report AS before_seq,
         lag(received_at) OVER report AS before_at
     FROM batches
+    SEMI JOIN short USING (probe_id, epoch)
     WINDOW report AS (PARTITION BY probe_id, epoch ORDER BY seq)
 ),
 missing AS (SELECT * FROM numbered WHERE seq > before_seq + 1),

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,15 +14,18 @@ import duckdb
 import pytest
 
 from coordinator.cli import main
+from coordinator.exits import CoordinatorError
 from coordinator.store.checking import check_store
 from coordinator.store.registry import Registry
 from probe.core.window import Window
 from probe.io.disk import OsDisk, Spool, SpoolSettings
 from proto.gen import fleet_pb2
+from tests.fakes.commands import by_itself
 from tests.fakes.coordinators import CONFIG, House, a_coordinator
 from tests.fakes.fleet_client import Line, session
 from tests.fakes.reports import SECOND_US, batch_of, body_of, row
 
+LOG_LIMIT = "SELECT current_setting('wal_autocheckpoint')"
 SMALL = SpoolSettings(cap_bytes=8 << 10)  # a segment holds two reports
 MORE = CONFIG + '[[service.component]]\nname = "more"\nurl = "tcp://more.x.test:7"\n'
 
@@ -33,15 +33,6 @@ MORE = CONFIG + '[[service.component]]\nname = "more"\nurl = "tcp://more.x.test:
 def now_us() -> int:
     """The wall clock."""
     return time.time_ns() // 1000
-
-
-def by_itself(*words: str, file_kib: int | None = None) -> subprocess.CompletedProcess[str]:
-    """A command as a process of its own: it must not share the coordinator's locks."""
-    limit = "" if file_kib is None else f"ulimit -f {file_kib}; "
-    command = shlex.join([sys.executable, "-m", "soundings", "coordinator", *words])
-    return subprocess.run(
-        ["bash", "-c", limit + command], capture_output=True, text=True, check=False
-    )
 
 
 async def backup(house: House, to: Path, *, code: int = 0) -> str:
@@ -174,6 +165,7 @@ def test_results_flow_while_a_backup_is_made(tmp_path: Path) -> None:
                         await line.send(batch=batch_of(body_of(rows), seq=seq + 1, rows=50))
                         seq = (await line.receive("ack")).seq
 
+            before = house.ask(LOG_LIMIT)
             sending = asyncio.create_task(report())
             await house.until("SELECT count(*) > 2 FROM batches", [(True,)])
             first = seq
@@ -182,7 +174,7 @@ def test_results_flow_while_a_backup_is_made(tmp_path: Path) -> None:
             await house.until(f"SELECT max(seq) > {last} FROM batches", [(True,)])  # noqa: S608
             done.set()
             await sending
-            await house.until("SELECT current_setting('wal_autocheckpoint')", [("61.0 MiB",)])
+            await house.until(LOG_LIMIT, before)
             return first, last
 
     first, last = asyncio.run(scenario())
@@ -389,11 +381,13 @@ def test_one_backup_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     async def scenario() -> None:
         async with a_coordinator(tmp_path) as house:
+            before = house.ask(LOG_LIMIT)
             async with house.operator.hold():
-                with pytest.raises(Exception, match="a backup is being made already"):
+                assert house.ask(LOG_LIMIT) != before
+                with pytest.raises(CoordinatorError, match="a backup is being made already"):
                     async with house.operator.hold():
                         pass
-            await house.until("SELECT current_setting('wal_autocheckpoint')", [("61.0 MiB",)])
+            await house.until(LOG_LIMIT, before)
             await backup(house, tmp_path / "b")
 
     asyncio.run(scenario())

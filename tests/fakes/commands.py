@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,3 +79,12 @@ def apart(*options: str, script: str, words: Sequence[object]) -> list[str]:
         pytest.skip(f"namespaces are not permitted here: {trial.stderr.strip()}")
     assert trial.returncode == 0, trial.stderr
     return [*around, "sh", "-ec", f"PATH=$PATH:/usr/sbin:/sbin; {script}", "sh", *map(str, words)]
+
+
+def by_itself(*words: str, file_kib: int | None = None) -> subprocess.CompletedProcess[str]:
+    """A command as a process of its own: it must not share the coordinator's locks."""
+    limit = "" if file_kib is None else f"ulimit -f {file_kib}; "
+    command = shlex.join([sys.executable, "-m", "soundings", "coordinator", *words])
+    return subprocess.run(
+        ["bash", "-c", limit + command], capture_output=True, text=True, check=False
+    )

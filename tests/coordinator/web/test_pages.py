@@ -107,6 +107,37 @@ def test_json_has_the_shapes_of_the_contract(tmp_path: Path) -> None:
     _visit(tmp_path, body, busy=True)
 
 
+MISSING = """
+INSERT INTO probes BY NAME SELECT 1 AS declaration_no, 'p' AS probe_id, 'v' AS name,
+    'enrolled' AS state, make_timestamp(0) AS recorded_at;
+INSERT INTO batches SELECT 'p', 7, n, 1, make_timestamp(n * 1000000)
+    FROM (VALUES (2), (3), (6), (9), (10)) AS held(n);
+INSERT INTO batches VALUES ('whole', 7, 1, 1, make_timestamp(0));
+INSERT INTO rejects SELECT make_timestamp(0), 'p', 7, n, 1, 'r' FROM (VALUES (7), (8)) AS r(n);
+INSERT INTO restores VALUES (make_timestamp(5000000), make_timestamp(3000000), 0, 0, '')
+"""
+
+
+def test_reports_that_are_missing_are_told(tmp_path: Path) -> None:
+    """By probe and boot, newest first; refused ones are none, and what a restore took says so."""
+
+    async def body(session: aiohttp.ClientSession, store: Store) -> None:
+        assert await _json(session, "/api/gaps") == []
+        for text in MISSING.split(";"):
+            await store.run_in_store(lambda con, text=text: con.execute(text).fetchall())
+        found = await _json(session, "/api/gaps")
+        assert [
+            (o["vantage"], o["boot_id"], o["from_seq"], o["to_seq"], o["reports"]) for o in found
+        ] == [("v", f"{7:016x}", 4, 5, 2), ("v", f"{7:016x}", 1, 1, 1)]
+        assert [o["restored_us"] for o in found] == [5_000_000, None]
+        assert [(o["after_us"], o["until_us"]) for o in found] == [
+            (3_000_000, 6_000_000), (None, 2_000_000),
+        ]  # fmt: skip
+        assert len(await _json(session, "/api/gaps?limit=1")) == 1
+
+    _visit(tmp_path, body, busy=False)
+
+
 def test_metrics_and_health_are_for_machines(tmp_path: Path) -> None:
     """Prometheus finds counters with reasons; health is 200 while reports are taken."""
 
