@@ -130,7 +130,7 @@ CASES: Final = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_hostile_client_is_refused_and_harms_nobody(
-    siege: Siege, lines: list[dict[str, Any]], name: str, record_property: Callable[..., None]
+    siege: Siege, lines: list[dict[str, Any]], name: str, request: pytest.FixtureRequest
 ) -> None:
     """It hears why or is cut off, is counted and logged, keeps no memory; a good probe is served on."""
     case, good = CASES[name], siege.good
@@ -151,8 +151,10 @@ def test_a_hostile_client_is_refused_and_harms_nobody(
     assert not siege.reporting.done()
     assert good.acked >= good.sent - 1
     grown_mib = (_rss_kib() - kib_before) // 1024
-    record_property("good probe's slowest acknowledgement, s", round(good.slowest_s, 3))
-    record_property("memory, MiB", grown_mib)
+    request.node.user_properties += [
+        ("good probe's slowest acknowledgement, s", round(good.slowest_s, 3)),
+        ("memory, MiB", grown_mib),
+    ]
     assert grown_mib < MEMORY_MIB
 
 
