@@ -83,6 +83,7 @@ class Authority:
         self._directory = directory
         self._current = current
         self.previous = previous
+        self._vouched = _vouched(current, previous)
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -105,15 +106,24 @@ class Authority:
         return self._current.pem + (self.previous.pem if self.previous else b"")
 
     @property
+    def _chain_pem(self) -> bytes:
+        """The CAs that the server sends: that the old vouches for the new, or the one that there is."""
+        if self.previous is None:
+            return self._current.pem
+        return self._vouched + self.previous.pem
+
+    @property
     def began_at(self) -> datetime:
         """When the CA that signs what is new was made."""
         return self.certificate.not_valid_before_utc + BACKDATED
 
     def bundle(self, *, is_old: bool) -> bytes:
-        """What a probe is told to trust. One that trusts the old CA (`is_old`) gets both, so that the new
-        one's claim is there to see; one that pinned the new has no use for the old.
+        """What a probe is told to trust. One that trusts the old CA (`is_old`) gets both, the new one as the
+        old vouches for it; any other the new one as it stands alone, which every TLS library takes.
         """
-        return self.trusted_pem if is_old else self._current.pem
+        if is_old and self.previous is not None:
+            return self.previous.pem + self._vouched
+        return self._current.pem
 
     def is_old(self, certificate: x509.Certificate) -> bool:
         """Is this certificate, which is one of ours, of the CA that is being replaced?"""
@@ -129,18 +139,19 @@ class Authority:
                 "a change of CA is under way; end it first with `soundings coordinator ca retire`"
             )
         old, key = self._current, ec.generate_private_key(ec.SECP256R1())
-        new = CA(key, _certified(key, by=old, now=now))
+        new = CA(key, _certified(key, by=None, now=now))
         # Whatever is written when a crash falls, open_authority finishes it.
         write_private(self._directory / PREVIOUS, _key_pem(old.key) + old.pem)
         write_private(self._directory / "key.pem", _key_pem(key))
         write_private(self._directory / "certificate.pem", new.pem)
         self._current, self.previous = new, old
+        self._vouched = _vouched(new, old)
 
     def retire(self) -> None:
         """End the old CA: its certificates get nobody in any more, and its key is removed."""
         (self._directory / PREVIOUS).unlink(missing_ok=True)
         sync_directory(self._directory)
-        self.previous = None
+        self.previous, self._vouched = None, b""
 
     def sign(self, data: bytes, *, is_old: bool = False) -> bytes:
         """ECDSA P-256 with SHA-256 over exactly these bytes; by the old CA for who knows no other."""
@@ -158,7 +169,7 @@ class Authority:
             until=now + SERVER_LIFE,
             now=now,
         )
-        return _key_pem(key), leaf.public_bytes(ser.Encoding.PEM) + self.trusted_pem
+        return _key_pem(key), leaf.public_bytes(ser.Encoding.PEM) + self._chain_pem
 
     def check_csr(self, csr_der: bytes) -> None:
         """Raises AuthorityError when a certificate cannot be made of this CSR."""
@@ -260,7 +271,7 @@ def open_authority(directory: Path, *, now: datetime) -> Authority:
         if not certificate_file.exists() or (
             previous is not None and certificate_file.read_bytes() == previous.pem
         ):
-            made = _certified(key, by=previous, now=now)
+            made = _certified(key, by=None, now=now)
             write_private(certificate_file, made.public_bytes(ser.Encoding.PEM))
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
     except (OSError, ValueError) as error:
@@ -284,6 +295,14 @@ def _read_previous(file: Path) -> CA | None:
     if not file.exists():
         return None
     return CA(_read_key(file), x509.load_pem_x509_certificate(file.read_bytes()))
+
+
+def _vouched(current: CA, previous: CA | None) -> bytes:
+    """The current CA's certificate by the one before it. It is made anew at every start: only its key counts."""
+    if previous is None:
+        return b""
+    now = current.certificate.not_valid_before_utc + BACKDATED
+    return _certified(current.key, by=previous, now=now).public_bytes(ser.Encoding.PEM)
 
 
 def _certified(
