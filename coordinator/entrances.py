@@ -21,6 +21,7 @@ def guard_of(runtime: Runtime) -> Guard:
         wall=runtime.wall,
         per_source_max=lambda: runtime.configs.config.limits.strangers_per_source,
     )
+    runtime.porter = porter
     return Guard(refusals=runtime.refusals, porter=porter, wall=runtime.wall)
 
 

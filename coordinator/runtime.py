@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from coordinator.presence import Presence
     from coordinator.refusals import Refusals
     from coordinator.rpc.authority import Authority
+    from coordinator.rpc.porter import Porter
     from coordinator.store.registry import Registry
     from coordinator.store.writer import Store
 
@@ -45,6 +46,7 @@ class Runtime:
     presence: Presence  # who is connected and what it last said
     networks: NetworkFiles  # where addresses are
     refusals: Refusals  # whom the doors refused, counted
+    porter: Porter | None = None  # looks after strangers, once the doors are open
     changed: Callable[[Probe], Awaitable[None]] = _nothing_to_do  # a probe's state was
     heard: Callable[[Sequence[Verdict]], None] = lambda _verdicts: None  # verdicts were written
     addresses: dict[str, str] = field(default_factory=dict)  # door -> HOST:PORT really bound

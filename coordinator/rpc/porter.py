@@ -73,7 +73,7 @@ class Porter:
         self._told: Counter[str] = Counter()  # by door, what was counted as refused so far
         self._missing: Counter[str] = Counter()  # by door, so many fewer knocked than there were
         self._strangers = 0
-        self._knocks_seen = 0
+        self._seen = (0, 0)  # knocks and answers, as of the last look
 
     def watch(self, door: str, port: int) -> None:
         """Connections to this port are this door's."""
@@ -99,9 +99,9 @@ class Porter:
                 self._answers[door] += 1
 
     def has_news(self) -> bool:
-        """Has somebody knocked since the last look began, or did it find a stranger?"""
+        """Is there something to look at: a stranger, a knock, or an answer since the last look?"""
         waiting = self._strangers > 0 or self._missing.total() > 0
-        changed = waiting or self._knocks.total() != self._knocks_seen
+        changed = waiting or self._seen != (self._knocks.total(), self._answers.total())
         return changed and _DESCRIPTORS.is_dir()
 
     def tell(self, sight: Sight) -> None:
@@ -134,7 +134,7 @@ class Porter:
             if one is not None and one.peer not in admitted and inode not in self._shut
         }
         shut = [one for one in self._shut_surplus(strangers) if one.peer not in answered]
-        self._strangers, self._knocks_seen = len(strangers), knocks.total()
+        self._strangers, self._seen = len(strangers), (knocks.total(), answers.total())
         waiting = Counter(one.door for one in strangers.values() if one.peer not in answered)
         refused = self._not_told(knocks, answers + waiting)
         sight = Sight(

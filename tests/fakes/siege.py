@@ -104,6 +104,11 @@ class Siege:
                 while self.good.acked == acked:
                     await self.house.runtime.store.run_in_store(lambda _: None)
 
+    def is_calm(self) -> bool:
+        """Has everybody who came been looked at?"""
+        porter = self.house.runtime.porter
+        return porter is not None and not porter.has_news()
+
     def refused(self, door: str, reason: str) -> int:
         """How often somebody was refused so."""
         return self.house.runtime.refusals.counts.get((door, reason), 0)
