@@ -254,8 +254,8 @@ class Result:
     failure: Failure | None = None
     sent: int = 0
     lost: int = 0
-    duplicates: int = 0
-    late: int = 0  # of the lost ones: answered within a second after the deadline
+    duplicates: int | None = None
+    late: int | None = None  # of the lost ones: answered within a second after the deadline
     retransmits: int | None = None
     rtt_us_min: int | None = None
     rtt_us_median: int | None = None
@@ -321,22 +321,22 @@ class HostLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """What a probe says of itself."""
+    """What a probe says of itself; None = it did not say."""
 
     sent_at_us: int
-    plan_version: int
-    uptime_s: float
+    plan_version: int  # 0 = it follows none
+    uptime_s: float | None
     rss_bytes: int | None
-    cpu_s: float
-    spool_bytes: int
-    spool_rows: int
-    evicted_rows: int
-    queue_depth: int
+    cpu_s: float | None
+    spool_bytes: int | None
+    spool_rows: int | None
+    evicted_rows: int | None
+    queue_depth: int | None
     lateness_us_p99: int | None
     receive_drops: int | None  # ICMP replies the kernel dropped for want of buffer
     clock_synchronised: bool | None  # None: the kernel would not say
     plan_since_us: int | None  # the first instant whose slots are this plan's; None: no plan yet
-    overloaded_slots: int  # given up since the start because this probe was too busy
+    overloaded_slots: int | None  # given up since the start because this probe was too busy
     clock_drift_ppb: int | None  # how much the wall clock gains on the coordinator's; None: unknown
     translated: bool | None = (
         None  # the coordinator sees another address than it sends from; None: unknown
@@ -351,9 +351,9 @@ class Hello:
     version: str
     epoch: int
     next_seq: int
-    backlog_rows: int
-    evicted_rows: int
-    plan_version: int
+    backlog_rows: int | None  # None = it did not say
+    evicted_rows: int | None
+    plan_version: int  # 0 = it follows none
     families: tuple[int, ...]
     capabilities: tuple[str, ...]  # icmp4, icmp4_raw, rx_stamps, tx_stamps, ...
     plan_since_us: int | None  # as in Heartbeat

@@ -35,22 +35,23 @@ def hello_to_wire(hello: Hello, *, sent_at_us: int) -> fleet_pb2.Hello:
 
 
 def hello_from_wire(message: fleet_pb2.Hello) -> Hello:
-    """Raises WireError when it names no boot or a family other than 4 and 6."""
+    """Raises WireError when it names no boot, no epoch or a family other than 4 and 6."""
     _require(0 < len(message.boot_id) <= _NAME_MAX, "hello: boot_id is empty or too long")
     _require(len(message.version) <= _NAME_MAX, "hello: version is too long")
     _require(set(message.families) <= {4, 6}, f"hello: families are {list(message.families)}")
     _require(len(message.capabilities) <= _NAME_MAX, "hello: too many capabilities")
+    _require(message.epoch > 0, "hello: epoch is 0; it must be higher at every start")
     return Hello(
         boot_id=message.boot_id,
         version=message.version,
         epoch=message.epoch,
         next_seq=message.next_seq,
-        backlog_rows=message.backlog_rows,
-        evicted_rows=message.evicted_rows,
+        backlog_rows=_said(message, "backlog_rows"),
+        evicted_rows=_said(message, "evicted_rows"),
         plan_version=message.plan_version,
         families=tuple(message.families),
         capabilities=tuple(message.capabilities),
-        plan_since_us=message.plan_since_us if message.HasField("plan_since_us") else None,
+        plan_since_us=_said(message, "plan_since_us"),
         limits=_limits(message.limits) if message.HasField("limits") else None,
     )
 
@@ -68,52 +69,39 @@ def _limits(message: fleet_pb2.HostLimits) -> HostLimits:
     return limits
 
 
+_MAY_BE_LEFT_OUT: Final = (
+    "rss_bytes", "spool_bytes", "spool_rows", "evicted_rows", "queue_depth", "lateness_us_p99",
+    "receive_drops", "clock_synchronised", "plan_since_us", "overloaded_slots", "clock_drift_ppb",
+    "translated",
+)  # fmt: skip
+"""What a heartbeat need not have, under the same name on both sides."""
+
+
 def heartbeat_to_wire(beat: Heartbeat) -> fleet_pb2.Heartbeat:
-    """What a probe says of itself."""
+    """What a probe says of itself; what it does not know is left out."""
     return fleet_pb2.Heartbeat(
         sent_at_us=beat.sent_at_us,
         plan_version=beat.plan_version,
-        uptime_ms=_ms(beat.uptime_s),
-        rss_bytes=beat.rss_bytes,
-        cpu_ms=_ms(beat.cpu_s),
-        spool_bytes=beat.spool_bytes,
-        spool_rows=beat.spool_rows,
-        evicted_rows=beat.evicted_rows,
-        queue_depth=beat.queue_depth,
-        lateness_us_p99=beat.lateness_us_p99,
-        receive_drops=beat.receive_drops,
-        clock_synchronised=beat.clock_synchronised,
-        plan_since_us=beat.plan_since_us,
-        overloaded_slots=beat.overloaded_slots,
-        clock_drift_ppb=beat.clock_drift_ppb,
-        translated=beat.translated,
+        uptime_ms=None if beat.uptime_s is None else _ms(beat.uptime_s),
+        cpu_ms=None if beat.cpu_s is None else _ms(beat.cpu_s),
+        **{name: getattr(beat, name) for name in _MAY_BE_LEFT_OUT},
     )
 
 
 def heartbeat_from_wire(message: fleet_pb2.Heartbeat) -> Heartbeat:
     """Every heartbeat that parses is a heartbeat: its numbers are the probe's own claims."""
-
-    def known(name: Any) -> Any:
-        return getattr(message, name) if message.HasField(name) else None
-
+    uptime_ms, cpu_ms = _said(message, "uptime_ms"), _said(message, "cpu_ms")
     return Heartbeat(
         sent_at_us=message.sent_at_us,
         plan_version=message.plan_version,
-        uptime_s=message.uptime_ms / 1000,
-        rss_bytes=known("rss_bytes"),
-        cpu_s=message.cpu_ms / 1000,
-        spool_bytes=message.spool_bytes,
-        spool_rows=message.spool_rows,
-        evicted_rows=message.evicted_rows,
-        queue_depth=message.queue_depth,
-        lateness_us_p99=known("lateness_us_p99"),
-        receive_drops=known("receive_drops"),
-        clock_synchronised=known("clock_synchronised"),
-        plan_since_us=known("plan_since_us"),
-        overloaded_slots=message.overloaded_slots,
-        clock_drift_ppb=known("clock_drift_ppb"),
-        translated=known("translated"),
+        uptime_s=None if uptime_ms is None else uptime_ms / 1000,
+        cpu_s=None if cpu_ms is None else cpu_ms / 1000,
+        **{name: _said(message, name) for name in _MAY_BE_LEFT_OUT},
     )
+
+
+def _said(message: fleet_pb2.Heartbeat | fleet_pb2.Hello, name: Any) -> Any:
+    return getattr(message, name) if message.HasField(name) else None
 
 
 def _ms(seconds: float) -> int:

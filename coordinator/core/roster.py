@@ -49,7 +49,7 @@ def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
         ("version", _said(facts["version"])),
         ("families", ", ".join(f"IPv{one}" for one in facts["families"]) or _said(None)),
         ("capabilities", ", ".join(facts["capabilities"]) or _said(None)),
-        ("plan", _said(facts["plan_version"])),
+        ("plan", facts["plan_version"] or "none yet"),
         ("allowed", _allowed(facts["limits"])),
         *(("REFUSED", text) for text in facts["refused"]),
         ("up for", _said(facts["uptime_s"], "{:.0f} s")),
@@ -57,7 +57,7 @@ def _figures(facts: Facts, now_us: int) -> list[tuple[str, str]]:
         ("spool", f"{_said(facts['spool_rows'], '{} rows')}, {_mib(facts['spool_bytes'])}"),
         ("evicted", _said(facts["evicted_rows"], "{} rows lost for want of room, ever")),
         ("given up", _said(facts["overloaded_slots"], "{} slots since its start: too busy")),
-        ("lateness", f"{_ms(facts['lateness_us_p99'])} at the 99th percentile"),
+        ("lateness", _late(facts["lateness_us_p99"])),
         ("queue", _said(facts["queue_depth"], "{} checks waiting or running")),
         ("drops", _said(facts["receive_drops"], "{} replies dropped by its kernel")),
         ("memory", _mib(facts["rss_bytes"])),
@@ -145,6 +145,10 @@ def _said(value: object, form: str = "{}") -> str:
 
 def _ms(value_us: int | None) -> str:
     return "-" if value_us is None else f"{value_us / 1000:.1f} ms"
+
+
+def _late(value_us: int | None) -> str:
+    return _said(None if value_us is None else _ms(value_us), "{} at the 99th percentile")
 
 
 def _mib(size: int | None) -> str:

@@ -11,7 +11,8 @@ from proto.model import Heartbeat
 
 def said_in(beat: Heartbeat) -> dict[str, Any]:
     """Its figures by the names that an operator is shown (coordinator.core.registry.Seen)."""
-    return {name: getattr(beat, name) for name in FIGURES if hasattr(beat, name)}
+    figures = {name: getattr(beat, name) for name in FIGURES if hasattr(beat, name)}
+    return {**figures, "plan_version": beat.plan_version or None}
 
 
 def row_of(beat: Heartbeat, *, probe_id: str, received_at_us: int) -> HeartbeatRow:
@@ -21,7 +22,7 @@ def row_of(beat: Heartbeat, *, probe_id: str, received_at_us: int) -> HeartbeatR
         received_at_us=received_at_us,
         sent_at_us=beat.sent_at_us,
         probe_id=probe_id,
-        plan_version=beat.plan_version,
+        plan_version=beat.plan_version or None,  # 0 = it follows none
         uptime_s=beat.uptime_s,
         rss_bytes=beat.rss_bytes,
         cpu_s=beat.cpu_s,

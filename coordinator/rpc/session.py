@@ -130,10 +130,10 @@ class ProbeSession:
         desk.presence.greet(
             probe_id,
             at_us=self.seen_at_us,
-            version=hello.version,
+            version=hello.version or None,
             boot_id=hello.boot_id,
             address=self.address,
-            plan_version=hello.plan_version,
+            plan_version=hello.plan_version or None,  # 0 = it follows none
             spool_rows=hello.backlog_rows,
             evicted_rows=hello.evicted_rows,
             families=hello.families,
@@ -150,7 +150,8 @@ class ProbeSession:
         )
         self.outbox.put(fleet_pb2.Down(welcome=welcome))
         self.send_plan()
-        self._tell_clock(message.sent_at_us)
+        if message.sent_at_us:  # 0 = it did not say
+            self._tell_clock(message.sent_at_us)
         self._note_plan(hello.plan_version, hello.plan_since_us)
         self._record(
             "connect",
@@ -211,6 +212,8 @@ class ProbeSession:
         if epoch in self._epochs:
             return
         probe_id, hello, desk = self.probe.probe_id, self._hello, self._desk
+        if not epoch:
+            raise WireError("epoch is 0; it must be that of hello, or an earlier one")
         if hello is not None and epoch > hello.epoch:
             raise WireError(f"epoch is later than that of hello, {hello.epoch}")
         if not desk.store.knows_epoch(probe_id, epoch) and not desk.guard.may_begin_epoch(probe_id):
@@ -361,9 +364,9 @@ class ProbeSession:
                 probe_id=self.probe.probe_id,
                 what=what,
                 boot_id=hello.boot_id if hello else None,
-                version=hello.version if hello else None,
-                families=",".join(map(str, hello.families)) if hello else None,
-                capabilities=",".join(hello.capabilities) if hello else None,
+                version=(hello.version or None) if hello else None,
+                families=(",".join(map(str, hello.families)) or None) if hello else None,
+                capabilities=(",".join(hello.capabilities) or None) if hello else None,
                 address=self.address,
                 **facts,
             )

@@ -36,23 +36,23 @@ class RejectRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatRow:
-    """What a probe said of itself."""
+    """What a probe said of itself; None = it did not say."""
 
     received_at_us: int
     sent_at_us: int
     probe_id: str
-    plan_version: int
-    uptime_s: float
+    plan_version: int | None
+    uptime_s: float | None
     rss_bytes: int | None
-    cpu_s: float
-    spool_bytes: int
-    spool_rows: int
-    evicted_rows: int
-    queue_depth: int
+    cpu_s: float | None
+    spool_bytes: int | None
+    spool_rows: int | None
+    evicted_rows: int | None
+    queue_depth: int | None
     lateness_ms_p99: float | None
     receive_drops: int | None
     clock_synchronised: bool | None
-    overloaded_slots: int
+    overloaded_slots: int | None
     clock_drift_ppm: float | None
     translated: bool | None = None
 

@@ -46,6 +46,7 @@ def environment() -> jinja2.Environment:
         load_text=words.load_text,
         offset_text=words.offset_text,
         probe_state=words.probe_state,
+        spool_text=words.spool_text,
         use_text=words.use_text,
     )
     return made

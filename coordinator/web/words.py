@@ -97,12 +97,27 @@ def _tail(low: str, high: str) -> str:
 
 
 def load_text(lateness_ms_p99: float | None, overloaded: int | None, drops: int | None) -> str:
-    """Whether a probe keeps up: lateness of its starts, and what it gave up; a dash = it did not say."""
-    said = any(figure is not None for figure in (lateness_ms_p99, overloaded, drops))
-    unsaid = "nothing started" if said else "–"
-    late = unsaid if lateness_ms_p99 is None else f"{lateness_ms_p99:.1f} ms late (p99)"
+    """Whether a probe keeps up: lateness of its starts, and what it gave up; a dash = it did not say.
+
+    Of drops many can say nothing, for they send no echoes: they are named where there were some.
+    """
+    if lateness_ms_p99 is None and overloaded is None and drops is None:
+        return "–"
+    late = "lateness not known"
+    if lateness_ms_p99 is not None:
+        late = f"{lateness_ms_p99:.1f} ms late (p99)"
     given_up = f", {overloaded} slots given up" if overloaded else ""
+    if overloaded is None:
+        given_up = ", slots given up not known"
     return late + given_up + (f", {drops} replies dropped" if drops else "")
+
+
+def spool_text(spool_rows: int | None, evicted_rows: int | None) -> str:
+    """What waits at a probe; where it counts what it lost, that is told beside it."""
+    if spool_rows is None and evicted_rows is None:
+        return "–"
+    waiting = "not known" if spool_rows is None else f"{spool_rows} rows"
+    return waiting + (", lost not known" if evicted_rows is None else "")
 
 
 def use_text(rss_bytes: int | None, cpu_s: float | None, uptime_s: float | None) -> str:

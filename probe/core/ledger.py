@@ -73,7 +73,7 @@ def _without_impossible(result: Result) -> Result:
     This process stood still while the check ran (a stopped machine, a frozen container), so that its
     times say nothing; and a coordinator refuses a report, with all its rows, for one such number.
     """
-    if result.duplicates > COUNT_MAX:
+    if result.duplicates is not None and result.duplicates > COUNT_MAX:
         result = changed(result, duplicates=COUNT_MAX)
     if all(time is None or time <= TIME_US_MAX for time in _times_of(result)):
         return result

@@ -34,7 +34,9 @@ class EnrolRequest(_message.Message):
     csr_der: _builtins.bytes
     """gives only its key; the same CSR may ask again after a lost reply"""
     version: _builtins.str
+    """of the program; empty = not said"""
     sent_at_us: _builtins.int
+    """the probe's wall clock; 0 = not said"""
     def __init__(
         self,
         *,
@@ -98,6 +100,7 @@ class RecoverRequest(_message.Message):
     expired_certificate_der: _builtins.bytes
     csr_der: _builtins.bytes
     sent_at_us: _builtins.int
+    """the probe's wall clock"""
     signature: _builtins.bytes
     """by the expired certificate's key over "soundings-recover" + csr_der + sent_at_us (8 bytes, big endian)"""
     def __init__(

@@ -3,6 +3,10 @@
 isort:skip_file
 The fleet door: mutually authenticated TLS. The probe's identity is its certificate; no message
 carries a probe id, so a probe can only ever write as itself.
+
+What a probe does not know of itself it leaves out: a figure that is `optional` and not there is
+unknown, one that is 0 was counted. Fields without `optional` have no figure for 0 to be taken for;
+where 0 is not refused, the comment says what it means. A stamp (`*_at_us`) of 0 was not said.
 """
 
 from collections import abc as _abc
@@ -143,20 +147,31 @@ class Hello(_message.Message):
     PLAN_SINCE_US_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
+    """refused when empty"""
     version: _builtins.str
+    """of the program; empty = not said"""
     epoch: _builtins.int
+    """higher at every start of the probe; 0 is refused"""
     next_seq: _builtins.int
+    """of the next new batch, from 1; 0 = not said"""
     backlog_rows: _builtins.int
+    """that wait to be sent or acknowledged"""
     evicted_rows: _builtins.int
+    """lost for want of room, over all its starts"""
     plan_version: _builtins.int
+    """0 = it follows none; plans count from 1"""
     sent_at_us: _builtins.int
     """the probe's wall clock: a gross error is told at once"""
     plan_since_us: _builtins.int
     """from this slot instant on it follows plan_version"""
     @_builtins.property
-    def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """4, 6; empty = not said, and no check is given that needs one"""
+
     @_builtins.property
-    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty = none that has a name"""
+
     @_builtins.property
     def limits(self) -> Global___HostLimits:
         """what the host's own file allows; no plan can exceed it"""
@@ -168,8 +183,8 @@ class Hello(_message.Message):
         version: _builtins.str = ...,
         epoch: _builtins.int = ...,
         next_seq: _builtins.int = ...,
-        backlog_rows: _builtins.int = ...,
-        evicted_rows: _builtins.int = ...,
+        backlog_rows: _builtins.int | None = ...,
+        evicted_rows: _builtins.int | None = ...,
         plan_version: _builtins.int = ...,
         families: _abc.Iterable[_builtins.int] | None = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
@@ -177,19 +192,30 @@ class Hello(_message.Message):
         plan_since_us: _builtins.int | None = ...,
         limits: Global___HostLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us", "limits", b"limits", "plan_since_us", b"plan_since_us"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backlog_rows", b"_backlog_rows", "_evicted_rows", b"_evicted_rows", "_plan_since_us", b"_plan_since_us", "backlog_rows", b"backlog_rows", "evicted_rows", b"evicted_rows", "limits", b"limits", "plan_since_us", b"plan_since_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us", "backlog_rows", b"backlog_rows", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "evicted_rows", b"evicted_rows", "families", b"families", "limits", b"limits", "next_seq", b"next_seq", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "sent_at_us", b"sent_at_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backlog_rows", b"_backlog_rows", "_evicted_rows", b"_evicted_rows", "_plan_since_us", b"_plan_since_us", "backlog_rows", b"backlog_rows", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "evicted_rows", b"evicted_rows", "families", b"families", "limits", b"limits", "next_seq", b"next_seq", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "sent_at_us", b"sent_at_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__backlog_rows: _TypeAlias = _typing.Literal["backlog_rows"]  # noqa: Y015
+    _WhichOneofArgType__backlog_rows: _TypeAlias = _typing.Literal["_backlog_rows", b"_backlog_rows"]  # noqa: Y015
+    _WhichOneofReturnType__evicted_rows: _TypeAlias = _typing.Literal["evicted_rows"]  # noqa: Y015
+    _WhichOneofArgType__evicted_rows: _TypeAlias = _typing.Literal["_evicted_rows", b"_evicted_rows"]  # noqa: Y015
     _WhichOneofReturnType__plan_since_us: _TypeAlias = _typing.Literal["plan_since_us"]  # noqa: Y015
     _WhichOneofArgType__plan_since_us: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backlog_rows) -> _WhichOneofReturnType__backlog_rows | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evicted_rows) -> _WhichOneofReturnType__evicted_rows | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_since_us) -> _WhichOneofReturnType__plan_since_us | None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
 class HostLimits(_message.Message):
-    """What a probe refuses beyond, as `not_run`: rates as policy, the rest as overloaded."""
+    """What a probe refuses beyond, as `not_run`: rates as policy, the rest as overloaded.
+    All of them or no HostLimits: 0 is refused in each.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -230,8 +256,9 @@ class Welcome(_message.Message):
     SENT_AT_US_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     window: _builtins.int
-    """batches that may be unacknowledged"""
+    """batches that may be unacknowledged, at least 1"""
     max_batch_bytes: _builtins.int
+    """of `Batch.body`, never 0"""
     sent_at_us: _builtins.int
     """the coordinator's wall clock"""
     address: _builtins.str
@@ -278,20 +305,30 @@ class Heartbeat(_message.Message):
     CLOCK_DRIFT_PPB_FIELD_NUMBER: _builtins.int
     TRANSLATED_FIELD_NUMBER: _builtins.int
     sent_at_us: _builtins.int
+    """0 is refused, as is any time more than 400 days away"""
     plan_version: _builtins.int
+    """0 = it follows none; plans count from 1"""
     uptime_ms: _builtins.int
+    """since the program's start"""
     rss_bytes: _builtins.int
     cpu_ms: _builtins.int
+    """since the program's start"""
     spool_bytes: _builtins.int
     spool_rows: _builtins.int
+    """that wait to be sent or acknowledged"""
     evicted_rows: _builtins.int
+    """lost for want of room, over all its starts"""
     queue_depth: _builtins.int
+    """checks that wait or run"""
     lateness_us_p99: _builtins.int
+    """how late the latest checks started"""
     receive_drops: _builtins.int
+    """replies that the kernel dropped for want of buffer"""
     clock_synchronised: _builtins.bool
     plan_since_us: _builtins.int
     """from this slot instant on it follows plan_version"""
     overloaded_slots: _builtins.int
+    """given up since its start: too busy"""
     clock_drift_ppb: _builtins.int
     translated: _builtins.bool
     """the address of Welcome is not the one that it sends from"""
@@ -300,53 +337,81 @@ class Heartbeat(_message.Message):
         *,
         sent_at_us: _builtins.int = ...,
         plan_version: _builtins.int = ...,
-        uptime_ms: _builtins.int = ...,
+        uptime_ms: _builtins.int | None = ...,
         rss_bytes: _builtins.int | None = ...,
-        cpu_ms: _builtins.int = ...,
-        spool_bytes: _builtins.int = ...,
-        spool_rows: _builtins.int = ...,
-        evicted_rows: _builtins.int = ...,
-        queue_depth: _builtins.int = ...,
+        cpu_ms: _builtins.int | None = ...,
+        spool_bytes: _builtins.int | None = ...,
+        spool_rows: _builtins.int | None = ...,
+        evicted_rows: _builtins.int | None = ...,
+        queue_depth: _builtins.int | None = ...,
         lateness_us_p99: _builtins.int | None = ...,
         receive_drops: _builtins.int | None = ...,
         clock_synchronised: _builtins.bool | None = ...,
         plan_since_us: _builtins.int | None = ...,
-        overloaded_slots: _builtins.int = ...,
+        overloaded_slots: _builtins.int | None = ...,
         clock_drift_ppb: _builtins.int | None = ...,
         translated: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_translated", b"_translated", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "lateness_us_p99", b"lateness_us_p99", "plan_since_us", b"plan_since_us", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "translated", b"translated"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_cpu_ms", b"_cpu_ms", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_since_us", b"_plan_since_us", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_translated", b"_translated", "_uptime_ms", b"_uptime_ms", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_since_us", b"plan_since_us", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "translated", b"translated", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_lateness_us_p99", b"_lateness_us_p99", "_plan_since_us", b"_plan_since_us", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_translated", b"_translated", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "translated", b"translated", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb", "_clock_synchronised", b"_clock_synchronised", "_cpu_ms", b"_cpu_ms", "_evicted_rows", b"_evicted_rows", "_lateness_us_p99", b"_lateness_us_p99", "_overloaded_slots", b"_overloaded_slots", "_plan_since_us", b"_plan_since_us", "_queue_depth", b"_queue_depth", "_receive_drops", b"_receive_drops", "_rss_bytes", b"_rss_bytes", "_spool_bytes", b"_spool_bytes", "_spool_rows", b"_spool_rows", "_translated", b"_translated", "_uptime_ms", b"_uptime_ms", "clock_drift_ppb", b"clock_drift_ppb", "clock_synchronised", b"clock_synchronised", "cpu_ms", b"cpu_ms", "evicted_rows", b"evicted_rows", "lateness_us_p99", b"lateness_us_p99", "overloaded_slots", b"overloaded_slots", "plan_since_us", b"plan_since_us", "plan_version", b"plan_version", "queue_depth", b"queue_depth", "receive_drops", b"receive_drops", "rss_bytes", b"rss_bytes", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_rows", b"spool_rows", "translated", b"translated", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_drift_ppb: _TypeAlias = _typing.Literal["clock_drift_ppb"]  # noqa: Y015
     _WhichOneofArgType__clock_drift_ppb: _TypeAlias = _typing.Literal["_clock_drift_ppb", b"_clock_drift_ppb"]  # noqa: Y015
     _WhichOneofReturnType__clock_synchronised: _TypeAlias = _typing.Literal["clock_synchronised"]  # noqa: Y015
     _WhichOneofArgType__clock_synchronised: _TypeAlias = _typing.Literal["_clock_synchronised", b"_clock_synchronised"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_ms: _TypeAlias = _typing.Literal["cpu_ms"]  # noqa: Y015
+    _WhichOneofArgType__cpu_ms: _TypeAlias = _typing.Literal["_cpu_ms", b"_cpu_ms"]  # noqa: Y015
+    _WhichOneofReturnType__evicted_rows: _TypeAlias = _typing.Literal["evicted_rows"]  # noqa: Y015
+    _WhichOneofArgType__evicted_rows: _TypeAlias = _typing.Literal["_evicted_rows", b"_evicted_rows"]  # noqa: Y015
     _WhichOneofReturnType__lateness_us_p99: _TypeAlias = _typing.Literal["lateness_us_p99"]  # noqa: Y015
     _WhichOneofArgType__lateness_us_p99: _TypeAlias = _typing.Literal["_lateness_us_p99", b"_lateness_us_p99"]  # noqa: Y015
+    _WhichOneofReturnType__overloaded_slots: _TypeAlias = _typing.Literal["overloaded_slots"]  # noqa: Y015
+    _WhichOneofArgType__overloaded_slots: _TypeAlias = _typing.Literal["_overloaded_slots", b"_overloaded_slots"]  # noqa: Y015
     _WhichOneofReturnType__plan_since_us: _TypeAlias = _typing.Literal["plan_since_us"]  # noqa: Y015
     _WhichOneofArgType__plan_since_us: _TypeAlias = _typing.Literal["_plan_since_us", b"_plan_since_us"]  # noqa: Y015
+    _WhichOneofReturnType__queue_depth: _TypeAlias = _typing.Literal["queue_depth"]  # noqa: Y015
+    _WhichOneofArgType__queue_depth: _TypeAlias = _typing.Literal["_queue_depth", b"_queue_depth"]  # noqa: Y015
     _WhichOneofReturnType__receive_drops: _TypeAlias = _typing.Literal["receive_drops"]  # noqa: Y015
     _WhichOneofArgType__receive_drops: _TypeAlias = _typing.Literal["_receive_drops", b"_receive_drops"]  # noqa: Y015
     _WhichOneofReturnType__rss_bytes: _TypeAlias = _typing.Literal["rss_bytes"]  # noqa: Y015
     _WhichOneofArgType__rss_bytes: _TypeAlias = _typing.Literal["_rss_bytes", b"_rss_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__spool_bytes: _TypeAlias = _typing.Literal["spool_bytes"]  # noqa: Y015
+    _WhichOneofArgType__spool_bytes: _TypeAlias = _typing.Literal["_spool_bytes", b"_spool_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__spool_rows: _TypeAlias = _typing.Literal["spool_rows"]  # noqa: Y015
+    _WhichOneofArgType__spool_rows: _TypeAlias = _typing.Literal["_spool_rows", b"_spool_rows"]  # noqa: Y015
     _WhichOneofReturnType__translated: _TypeAlias = _typing.Literal["translated"]  # noqa: Y015
     _WhichOneofArgType__translated: _TypeAlias = _typing.Literal["_translated", b"_translated"]  # noqa: Y015
+    _WhichOneofReturnType__uptime_ms: _TypeAlias = _typing.Literal["uptime_ms"]  # noqa: Y015
+    _WhichOneofArgType__uptime_ms: _TypeAlias = _typing.Literal["_uptime_ms", b"_uptime_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_drift_ppb) -> _WhichOneofReturnType__clock_drift_ppb | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_synchronised) -> _WhichOneofReturnType__clock_synchronised | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_ms) -> _WhichOneofReturnType__cpu_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evicted_rows) -> _WhichOneofReturnType__evicted_rows | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lateness_us_p99) -> _WhichOneofReturnType__lateness_us_p99 | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overloaded_slots) -> _WhichOneofReturnType__overloaded_slots | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_since_us) -> _WhichOneofReturnType__plan_since_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_depth) -> _WhichOneofReturnType__queue_depth | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__receive_drops) -> _WhichOneofReturnType__receive_drops | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rss_bytes) -> _WhichOneofReturnType__rss_bytes | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spool_bytes) -> _WhichOneofReturnType__spool_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spool_rows) -> _WhichOneofReturnType__spool_rows | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__translated) -> _WhichOneofReturnType__translated | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uptime_ms) -> _WhichOneofReturnType__uptime_ms | None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
@@ -439,7 +504,9 @@ class Batch(_message.Message):
     RAW_BYTES_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
-    """new at every start of the probe"""
+    """0 is refused in every field: a batch that leaves one out is not taken for another.
+    of the start that made it: that of Hello, or a lower one whose batches still wait
+    """
     seq: _builtins.int
     """from 1, in order"""
     rows: _builtins.int
@@ -519,6 +586,7 @@ class Drain(_message.Message):
 
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     retry_after_ms: _builtins.int
+    """0 = as soon as you like"""
     def __init__(
         self,
         *,
@@ -559,6 +627,7 @@ class Run(_message.Message):
 
     CHECK_NO_FIELD_NUMBER: _builtins.int
     check_no: _builtins.int
+    """a check that the plan does not have is not run"""
     def __init__(
         self,
         *,

@@ -3,6 +3,10 @@
 isort:skip_file
 The fleet door: mutually authenticated TLS. The probe's identity is its certificate; no message
 carries a probe id, so a probe can only ever write as itself.
+
+What a probe does not know of itself it leaves out: a figure that is `optional` and not there is
+unknown, one that is 0 was counted. Fields without `optional` have no figure for 0 to be taken for;
+where 0 is not refused, the comment says what it means. A stamp (`*_at_us`) of 0 was not said.
 """
 
 from collections import abc as _abc

@@ -7,6 +7,8 @@ and its column lengths compared first: one bad batch must not shift the rows of 
 
 Nulls: a column marked (+1) carries value + 1 and 0 for "not known". Texts are numbers into the
 body's own `text` list (+1); after a merge, add the running total of `texts` of earlier bodies.
+Columns that are not marked are always known to whoever ran or left out a slot. None can be left
+out unseen: a column that has not one entry per row is refused.
 """
 
 from collections import abc as _abc
@@ -318,7 +320,7 @@ class ReportBody(_message.Message):
 
     @_builtins.property
     def base_at_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """slot_at_us of its first row"""
+        """slot_at_us of its first row; 0 is 1970 and refused"""
 
     @_builtins.property
     def certificates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -363,7 +365,9 @@ class ReportBody(_message.Message):
         """(+1)"""
 
     @_builtins.property
-    def family(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def family(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """4 or 6; 0 is refused"""
+
     @_builtins.property
     def operation(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Operation"""
@@ -373,13 +377,21 @@ class ReportBody(_message.Message):
         """Failure"""
 
     @_builtins.property
-    def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """attempts; 0 = none was begun"""
+
     @_builtins.property
-    def lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of those"""
+
     @_builtins.property
-    def duplicates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def duplicates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """(+1) replies that came more than once"""
+
     @_builtins.property
-    def late(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def late(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """(+1) of the lost ones: answered within a second after the deadline"""
+
     @_builtins.property
     def retransmits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """(+1)"""
@@ -519,9 +531,13 @@ class ReportBody(_message.Message):
         """
 
     @_builtins.property
-    def hop_ttl(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def hop_ttl(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """from 1"""
+
     @_builtins.property
-    def hop_packet(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def hop_packet(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of those with this ttl, from 0"""
+
     @_builtins.property
     def hop_router(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """text"""

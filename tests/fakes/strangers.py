@@ -85,7 +85,9 @@ async def slow_drip(siege: Siege) -> Outcome:
 
 async def slow_drip_of_a_hello(siege: Siege) -> Outcome:
     probe = await siege.house.probe()
-    hello = framed(fleet_pb2.Up(hello=fleet_pb2.Hello(boot_id="b" * 60)).SerializeToString())
+    hello = framed(
+        fleet_pb2.Up(hello=fleet_pb2.Hello(boot_id="b" * 60, epoch=1)).SerializeToString()
+    )
     async with connected(siege.house.fleet, siege.tls(probe)) as (reader, writer):
         calls = RawCalls(reader, writer)
         stream = calls.begin(SESSION)

@@ -130,8 +130,9 @@ def test_a_foreign_program_is_a_probe(program: Path, tmp_path: Path) -> None:
             await house.until(
                 "SELECT epoch, seq, row_count, reason FROM rejects", [(9, 2, 1, reject["reason"])]
             )
-            heard = "SELECT probe_id, plan_version FROM heartbeats"
-            await house.until(heard, [(probe_id, 1)])
+            heard = "SELECT probe_id, plan_version, uptime_s > 0 FROM heartbeats"
+            await house.until(heard, [(probe_id, 1, True)])
+            _check_unsaid(house)
             await house.until("SELECT count(*) FROM clock_offsets", [(1,)])
             probe.go_on()
             ended = await probe.step("have")
@@ -164,6 +165,18 @@ def _check_first(said: dict[str, Any], house: House, probe_id: str) -> None:
         (first, first + 400, *told, None, None, 1, 0, 12.5, "user"),
         (later, later + 400, *told, "connect", "refused", 1, 1, None, None),
     ]
+
+
+def _check_unsaid(house: House) -> None:
+    """What the program does not say of itself is NULL, and no 0."""
+    (beat,) = house.records("SELECT * EXCLUDE (received_at, sent_at, probe_id) FROM heartbeats")
+    assert {name for name, figure in beat.items() if figure is not None} == {
+        "plan_version",
+        "uptime_s",
+    }
+    greeted = "SELECT backlog_rows, evicted_rows, capabilities FROM sessions WHERE what = 'connect'"
+    assert set(house.ask(greeted)) == {(None, None, None)}
+    assert house.ask("SELECT DISTINCT duplicates, late FROM results") == [(None, None)]
 
 
 def _check_example(columns: dict[str, Any]) -> None:

@@ -49,9 +49,10 @@ clocks AS (
     JOIN last_clocks USING (probe_id, at_time)
     QUALIFY row_number() OVER (PARTITION BY probe_id ORDER BY clock_offsets.rowid DESC) = 1
 ),
-hellos AS (  -- what a probe says before its first heartbeat
+hellos AS (  -- what a probe says before its first heartbeat, and no longer than that
     SELECT probe_id, hello.backlog_rows AS spool_rows, hello.evicted_rows AS evicted_rows
     FROM talks
+    ANTI JOIN beats USING (probe_id)
     WHERE hello.at_time >= $since
 ),
 reports AS (

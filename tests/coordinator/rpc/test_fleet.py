@@ -66,7 +66,7 @@ def test_the_plan_is_signed_by_the_pinned_key(tmp_path: Path) -> None:
         async with a_coordinator(tmp_path) as house:
             probe = await house.probe()
             async with session(house.fleet, probe.channel()) as line:
-                await line.send(hello=fleet_pb2.Hello(boot_id="b", sent_at_us=now_us()))
+                await line.send(hello=fleet_pb2.Hello(boot_id="b", epoch=7, sent_at_us=now_us()))
                 await line.receive("welcome")
                 signed = await line.receive("plan")
                 key = x509.load_pem_x509_certificate(probe.ca).public_key()
@@ -169,6 +169,10 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({}, "a session begins with hello"),
     ({"hello": fleet_pb2.Hello()}, "hello: boot_id is empty or too long"),
     ({"hello": fleet_pb2.Hello(boot_id="b", families=[5])}, "hello: families are [5]"),
+    (
+        {"hello": fleet_pb2.Hello(boot_id="b")},
+        "hello: epoch is 0; it must be higher at every start",
+    ),
 ]
 
 

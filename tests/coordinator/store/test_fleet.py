@@ -63,6 +63,15 @@ def test_what_the_newest_heartbeat_does_not_say_is_not_said(tmp_path: Path) -> N
     assert row["lateness_ms_p99"] is row["receive_drops"] is row["rss_bytes"] is None
 
 
+def test_a_hello_speaks_until_the_first_heartbeat(tmp_path: Path) -> None:
+    """What waited at the start is no figure of a heartbeat that says nothing of it."""
+    hello = talk(0, backlog_rows=5, evicted_rows=2)
+    row = shown(tmp_path, [hello])
+    assert (row["spool_rows"], row["evicted_rows"]) == (5, 2)
+    row = shown(tmp_path / "on", [hello, beat(1, spool_rows=None, evicted_rows=None)])
+    assert (row["spool_rows"], row["evicted_rows"]) == (None, None)
+
+
 def test_what_the_newest_hello_does_not_say_is_not_said(tmp_path: Path) -> None:
     """Version, families and abilities are those of one hello, the newest, or none."""
     before = talk(1, version="1", families="4,6", capabilities="icmp4")

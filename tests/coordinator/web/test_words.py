@@ -126,8 +126,16 @@ def test_what_a_probe_gave_up_is_said_beside_its_lateness() -> None:
     """Nothing said is a dash; nothing given up is not mentioned."""
     assert words.load_text(None, None, None) == "–"
     assert words.load_text(1.25, 0, 0) == "1.2 ms late (p99)"
-    assert words.load_text(None, 3, 2) == "nothing started, 3 slots given up, 2 replies dropped"
-    assert words.load_text(None, None, 2) == "nothing started, 2 replies dropped"
+    assert words.load_text(None, 3, 2) == "lateness not known, 3 slots given up, 2 replies dropped"
+    assert words.load_text(None, None, 2) == (
+        "lateness not known, slots given up not known, 2 replies dropped"
+    )
+
+
+def test_what_waits_at_a_probe_is_no_zero_where_it_does_not_say() -> None:
+    """Rows that wait and rows that were lost are each known or not."""
+    said = [words.spool_text(*one) for one in ((None, None), (7, 0), (7, None), (None, 2))]
+    assert said == ["–", "7 rows", "7 rows, lost not known", "not known"]
 
 
 def test_what_a_probe_takes_of_its_host() -> None:
