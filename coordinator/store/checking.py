@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ import duckdb
 
 from analysis.store import known_migrations, migrate, version_of
 from coordinator.store.open import told_of
+from coordinator.store.rollup import recount
 from coordinator.store.statements import statement
 from coordinator.store.survey import reading
 
@@ -162,8 +163,12 @@ def _cells(path: Path) -> list[Damage]:
     return _damage("cells_differ", "cells are not what their results come to", wrong[:FOUND_MAX])
 
 
-def _pages(con: Connection, bin_s: int) -> Iterator[list[tuple[datetime, datetime]]]:
-    """Counted bins with the instant of their last count, some at a time."""
+Bins = dict[datetime, tuple[datetime, int]]
+"""By the start of a bin: up to when it was last counted, and over how many rows."""
+
+
+def _pages(con: Connection, bin_s: int) -> Iterator[Bins]:
+    """Counted bins, some at a time."""
     after = datetime.min  # noqa: DTZ901  # stamps of the store are UTC without a zone
     while True:
         given = {"after": after, "bin_s": bin_s, "bins": BINS_AT_ONCE}
@@ -171,22 +176,10 @@ def _pages(con: Connection, bin_s: int) -> Iterator[list[tuple[datetime, datetim
         if not found:
             return
         after = found[-1][0]
-        yield [(bin_at, steps[-1]) for bin_at, steps, settled in found if settled]
+        yield {bin_at: (until, rows) for bin_at, until, rows, settled in found if settled}
 
 
-def _recount(
-    con: Connection, bins: list[tuple[datetime, datetime]], *, bin_s: int
-) -> list[tuple[Any, ...]]:
+def _recount(con: Connection, bins: Bins, *, bin_s: int) -> list[tuple[Any, ...]]:
     con.execute("DELETE FROM cells")
-    starts = [bin_at for bin_at, _ in bins]
-    if bins:
-        given = {
-            "bins": starts,
-            "afters": [None] * len(bins),
-            "untils": [until for _, until in bins],
-            "low": min(starts),
-            "high": max(starts) + timedelta(seconds=bin_s),
-            "bin_us": bin_s * 1_000_000,
-        }
-        con.execute(statement("roll_bins"), given)
-    return con.execute(statement("cells_differ"), {"bins": starts, "bin_s": bin_s}).fetchall()
+    recount(con, bins, bin_us=bin_s * 1_000_000)
+    return con.execute(statement("cells_differ"), {"bins": [*bins], "bin_s": bin_s}).fetchall()

@@ -196,6 +196,20 @@ def _roll(
         connection.execute(statement("roll_bins"), given).fetchall()
 
 
+def recount(
+    connection: duckdb.DuckDBPyConnection,
+    bins: Mapping[datetime, tuple[datetime, int]],
+    *,
+    bin_us: int,
+) -> None:
+    """Count bins as if they never were, each up to an instant and over so many rows; records nothing."""
+    spans = [
+        _Span(bin_at=bin_at, after_at=None, until_at=until) for bin_at, (until, _) in bins.items()
+    ]
+    rows = {bin_at: count for bin_at, (_, count) in bins.items()}
+    _roll(connection, spans, rows, bin_us=bin_us, pieces=PIECES)
+
+
 def _slices(
     bins: Sequence[datetime], rows: Mapping[datetime, int], width: timedelta, *, most: int
 ) -> Iterator[tuple[datetime, datetime]]:

