@@ -236,9 +236,10 @@ def test_the_list_shows_what_a_connected_probe_said(tmp_path: Path) -> None:
             async with session(house.fleet, probe.channel()) as line:
                 await line.hello(version="0.1", backlog_rows=5, evicted_rows=2)
                 ask = fleet_pb2.ClockAsk(t1_ns=1, offset_us=-40, error_us=700)
-                await line.receive("notice")  # this hello bears no stamp
                 await line.send(clock=ask)
-                await line.receive("clock")
+                await line.receive(
+                    "clock"
+                )  # and no notice: a hello without a stamp has no wrong clock
                 (row,) = await house.operator.list_probes()
                 shown = ("state", "version", "clock_offset_us", "clock_error_us", "spool_rows")
                 assert [row[key] for key in shown] == ["connected", "0.1", -40, 700, 5]
