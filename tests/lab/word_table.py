@@ -335,7 +335,7 @@ SERVERS: Final = {
                 port=RESETS_HELLO,
             ),
             *rows(
-                *(Failure.TIMEOUT, TLS, Kind.TLS, curl(28, "timed out")),
+                *(Failure.TIMEOUT, TLS, Kind.TLS, curl(28, "timed out|SSL connection timeout")),
                 port=HUNG,
                 timeout_s=0.6,
                 seconds=WAITS,
