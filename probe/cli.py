@@ -24,7 +24,8 @@ from proto.model import ConfigError
 _EXITS: Final = """exit codes:
   0 good   1 the answer is bad   2 usage   3 bad configuration, or not enrolled
   4 token refused, expired or used   5 wrong coordinator (CA pin)   6 coordinator unreachable
-  7 state directory unusable   8 port occupied   9 a permission is missing   10 clock too far off
+  7 state directory unusable or in use   8 port occupied   9 a permission is missing
+  10 clock too far off
 """
 
 _PROBE: Final = """examples:
@@ -154,7 +155,9 @@ def _run(args: argparse.Namespace) -> int:
         settings = replace(settings, user=args.user)
     state = StateDirectory(args.state)
     try:
-        trio.run(lambda: run_probe(state, settings, environment=os.environ))
+        state.identity()  # not enrolled: there is nothing to claim
+        with state.claimed():
+            trio.run(lambda: run_probe(state, settings, environment=os.environ))
     except ExceptionGroup as group:
         raise _cause(group) from group
     return Exit.GOOD

@@ -8,6 +8,7 @@
     certificate.pem   who this probe is; written last, so its presence means enrolled
     plan.bin          the signed plan in force
     addresses.json    what names led to in the last day
+    probe.lock        held by the probe that runs, with its pid
     spool/            reports on their way
 
 Every file is written whole or not at all: beside, synced, renamed.
@@ -16,6 +17,8 @@ Every file is written whole or not at all: beside, synced, renamed.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -26,6 +29,7 @@ from typing import Final
 from probe.exits import Exit, ProbeError
 
 DEFAULT_STATE: Final = Path("/var/lib/soundings-probe")
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,44 @@ class StateDirectory:
             trial = self.path / ".writable"
             trial.write_bytes(b"1")
             trial.unlink()
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep every other running probe out: two would store each slot twice and end each other's sessions.
+
+        The lock is the process's own (fcntl(2)): a process made for a renewal does not hold it on.
+        """
+        path = self.path / "probe.lock"
+        with self._explained(path):
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                lock = None
+        if lock is None:  # a probe measures on while its disk is full
+            yield
+            return
+        with contextlib.closing(_Fd(lock)):
+            self._lock(lock)
+            yield
+
+    def _lock(self, lock: int) -> None:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+            raise ProbeError(
+                f"{self.path}: another probe (pid {owner or 'unknown'}) runs with this state "
+                "directory; stop it, or enrol a second one with another --state",
+                code=Exit.STATE_UNUSABLE,
+            ) from error
+        with contextlib.suppress(
+            OSError
+        ):  # no room for the pid, or another's file: the lock is had
+            os.fchmod(lock, 0o666)  # root may run it today, and whose directory it is tomorrow
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
 
     def read(self, name: str) -> bytes | None:
         """A file's content; None when there is none."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from probe.core.spool import parse_segment_name
+from probe.exits import Exit
 from proto.model import Kind, Plan, State
 from tests.fakes.fleet import Coordinator
 from tests.fakes.ledgers import a_check
@@ -102,6 +103,21 @@ def test_a_probe_measures_reports_and_stops_cleanly(
     assert (beat.plan_version, beat.evicted_rows) == (3, 0)
     assert beat.rss_bytes > 10 << 20
     assert "event=stopped" in (tmp_path / "log").read_text()
+
+
+def test_a_second_probe_of_one_state_directory_is_refused(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """It ends with code 7 and the first one's pid; the first one measures on, and ends as ever."""
+    with running(enrolled(tmp_path, coordinator)) as first:
+        coordinator.wait(lambda s: len(s.rows) >= 2)
+        with running(tmp_path) as second:
+            assert second.wait(20) == Exit.STATE_UNUSABLE
+        assert f"another probe (pid {first.pid}) runs" in (tmp_path / "log").read_text()
+        seen = len(coordinator.seen.rows)
+        coordinator.wait(lambda s: len(s.rows) > seen)
+        assert terminated(first) == 0
+    assert len(coordinator.seen.hellos) == 1
 
 
 def test_kill_9_of_the_probe_loses_no_stored_row_and_doubles_none(
