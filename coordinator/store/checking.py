@@ -47,9 +47,9 @@ class Damage:
 
 def questions() -> dict[str, str]:
     """The text of every question by its name."""
-    folder = files("coordinator.store.checks")
-    texts = {entry.name: entry.read_text("utf-8") for entry in folder.iterdir()}
-    return {n.removesuffix(".sql"): texts[n] for n in sorted(texts) if n.endswith(".sql")}
+    entries = files("coordinator.store.checks").iterdir()  # compiled files may lie beside them
+    texts = {one.name: one.read_text("utf-8") for one in entries if one.name.endswith(".sql")}
+    return {name.removesuffix(".sql"): texts[name] for name in sorted(texts)}
 
 
 def check_store(path: Path, *, tell: Callable[[str], None] = lambda _: None) -> list[Damage]:
