@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 KILLS_ONLY: Final = ("--quick", "--no-disk", "--seconds", "8", "--seed", "3")
 

@@ -36,9 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Show lab tests last, after what runs out here beside them; only the inner run limits them."""
+    """Show lab tests after what runs out here beside them; only the inner run limits them.
+
+    What needs the machine to itself comes when both are through.
+    """
     if not is_inside(os.environ):
-        items.sort(key=is_lab)
+        items.sort(key=lambda item: (item.get_closest_marker("alone") is not None, is_lab(item)))
         for item in filter(is_lab, items):
             item.add_marker(pytest.mark.timeout(0))
 

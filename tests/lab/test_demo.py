@@ -17,7 +17,7 @@ from deploy.lab.namespace import is_inside
 from deploy.lab.preflight import check
 from deploy.lab.services import wait_until
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.timeout(200), pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 PAGE = re.compile(r"page: (http://[\d.:]+/)")
