@@ -129,6 +129,11 @@ def choose(config: Config, present: Iterable[Candidate], *, probes: int) -> tupl
     present = tuple(present)
     group: Group = config.groups[0]
     fitting = rank(one for one in present if fits(group, one))
+    if not present:
+        raise RequestRefusedError(
+            "no probe is connected; `soundings coordinator probes list` says which there are and when "
+            "each was last heard"
+        )
     if not fitting:
         raise RequestRefusedError(
             f"of {len(present)} connected probes none is what was asked for; look at `soundings "

@@ -18,6 +18,7 @@ DISAGREES: Final = 1
 USAGE: Final = 2
 PERMISSION_MISSING: Final = 9
 
+PORT_MAX: Final = 65_535
 _EXITS: Final = """exit codes:
   0 the verdict agrees with what was done   1 it does not, or the world broke   2 usage
   9 a permission is missing (only with --world namespaces; see the text for how to get it)
@@ -134,6 +135,12 @@ def _command(
     )
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; a port is 0 to {PORT_MAX}")
+    return int(text)
+
+
 def _play_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit", action="store_true", help="end after the verdict instead of leaving the page open"
@@ -141,7 +148,7 @@ def _play_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the world's files here")
     parser.add_argument(
-        "--port", type=int, default=PAGE_PORT, help=f"of the page ({PAGE_PORT}; 0 = any free one)"
+        "--port", type=_port, default=PAGE_PORT, help=f"of the page ({PAGE_PORT}; 0 = any free one)"
     )
     parser.add_argument(
         "--world",

@@ -77,11 +77,16 @@ def load_scenario(name: str) -> Scenario:
     """Read a shipped scenario by name, or any file by path; `LabError` says what is wrong."""
     shipped = SHIPPED / f"{name}.toml"
     path = shipped if shipped.exists() else Path(name)
-    if not path.exists():
+    if not path.is_file():
         raise LabError(f"no scenario {name!r}: name a file, or one of {', '.join(shipped_names())}")
     try:
-        return _read(tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, TypeError, KeyError) as error:
+        return _read(tomllib.loads(path.read_text(encoding="utf-8")))
+    except KeyError as error:
+        raise LabError(
+            f"{path}: {error.args[0]} is missing, so this is no scenario; it needs name, title, seed and "
+            "[truth] with classes, as `overload` has them"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
         raise LabError(f"{path}: {error}; see deploy/lab/scenario.py for what it holds") from error
 
 

@@ -38,10 +38,16 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
         load_scenario(str(path))
 
 
-def test_an_unknown_name_lists_what_there_is() -> None:
-    """Asking for a scenario that does not exist names those that do."""
+def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
+    """A scenario that does not exist, or is a directory, names those that do; another file what it lacks."""
     with pytest.raises(LabError, match="overload"):
         load_scenario("underload")
+    with pytest.raises(LabError, match="name a file"):
+        load_scenario(str(tmp_path))
+    path = tmp_path / "other.toml"
+    path.write_text('name = "other"\n')
+    with pytest.raises(LabError, match="truth is missing"):
+        load_scenario(str(path))
 
 
 @pytest.mark.parametrize("ground", GROUNDS, ids=lambda ground: ground.name)

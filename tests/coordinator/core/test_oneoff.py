@@ -83,6 +83,8 @@ def test_probes_are_chosen_among_those_that_fit() -> None:
     assert {int(name[1:]) % 3 for name in choose(only, present, probes=9)} == {1}
     with pytest.raises(RequestRefusedError, match="of 9 connected probes none"):
         choose(config_of(Request(url=URL, countries=("FR",)), token="t"), present, probes=1)
+    with pytest.raises(RequestRefusedError, match="no probe is connected"):
+        choose(only, (), probes=1)
 
 
 def test_a_target_is_asked_no_more_by_requests_than_by_the_schedule() -> None:
