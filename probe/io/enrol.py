@@ -169,8 +169,9 @@ def _fetch_pinned_ca(host: str, port: int, *, pin: bytes, now: datetime) -> x509
     if ca is None:
         raise ProbeError(
             f"{where}: none of the {len(chain)} certificates that it sent is the one that the token "
-            "pins: this is another coordinator, or somebody sits in between; the token was not "
-            "sent; check the address, or create a token on that coordinator",
+            "pins: the end of the token is mistyped, this is another coordinator, or somebody sits in "
+            "between; the token was not sent; compare it with what was printed, check the address, or "
+            "create a token on that coordinator",
             code=Exit.WRONG_PIN,
         )
     _require_plausible_clock(chain, where=where, now=now)
